@@ -1,0 +1,320 @@
+//! One file per protocol: what its bytes look like, and what its later messages tell.
+//!
+//! A [`Detector`] answers in two steps. [`Detector::probe`] recognises the protocol in the first bytes of a layer: a pure
+//! function of what both sides have said so far. [`Detector::follow`] then reads the same bytes again from the layer's
+//! start, message by message, for what can only come later: an upgrade, credentials, a refusal, the other side's answer.
+//! Neither sees ports, addresses or time, allocates, or panics; the same bytes in other segments give the same answer.
+//!
+//! Adding a protocol: one file here with `impl Detector`, one line in `detectors!` below.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
+#![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+use crate::{
+    bytes::Short,
+    model::{Credentials, Encryption, Mark, PlaintextReason, Side, Transport},
+};
+
+/// Declares each protocol's module and lists its detector: the registry. Order is priority where two could match.
+macro_rules! detectors {
+    ($($module:ident :: $type:ident,)+) => {
+        $(mod $module;)+
+        /// Every detector, strongest signature first.
+        pub static DETECTORS: &[&dyn Detector] = &[$(&$module::$type,)+];
+    };
+}
+
+detectors! {
+    tls::Tls,
+}
+
+#[cfg(test)]
+mod check;
+
+/// Set of detectors still in question, one bit each.
+pub type CandidateMask = u128;
+
+const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
+
+/// Recognises one protocol.
+pub trait Detector: Sync {
+    /// Static facts: name, specification, usual ports.
+    fn info(&self) -> &'static Info;
+
+    /// Is this the protocol? `No` and `Match` are final: more bytes never change them.
+    ///
+    /// Where both sides have spoken and the client's bytes are another protocol, the answer is `No`. Where only the
+    /// server's bytes disagree with a client that fits, it is `Match` (the class is what the client spoke).
+    fn probe(&self, view: &View<'_>) -> Probe;
+
+    /// Reads on in a matched layer. `said.bytes` starts at the first byte of `side` not yet consumed (first call: at the
+    /// layer's start, the bytes `probe` saw). Called again whenever either side has more, until `Next::Done`.
+    ///
+    /// Not called for protocols whose `probe` answers `Encryption::Tls` (the handshake has a reader of its own).
+    fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
+        let (_, _, _) = (state, side, said);
+        Step::DONE
+    }
+}
+
+/// Static facts of a protocol, for documentation and policy. Ports never decide a verdict.
+#[derive(Debug)]
+pub struct Info {
+    /// Registry name, lower case.
+    pub name: &'static str,
+    /// Full name for people.
+    pub title: &'static str,
+    /// Where the signature is specified.
+    pub spec: &'static str,
+    /// Usual ports (IANA or vendor).
+    pub ports: &'static [u16],
+    /// Transports it runs on.
+    pub transports: &'static [Transport],
+    /// What each direction alone can prove.
+    pub directions: Directions,
+    /// Whether it is recognised when joined late.
+    pub midstream: bool,
+    /// Ways it leads to TLS within the connection: values of the record's `upgrade`.
+    pub upgrades: &'static [&'static str],
+    /// Credential kinds it can report.
+    pub credentials: Credentials,
+}
+
+/// Which directions prove a protocol on their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directions {
+    /// Either side alone.
+    Either,
+    /// Only the client's bytes.
+    Client,
+    /// Only the server's bytes.
+    Server,
+    /// Both are needed.
+    Both,
+}
+
+/// What both sides have said so far in one layer.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Transport of the flow.
+    pub transport: Transport,
+    /// The client's bytes.
+    pub client: Said<'a>,
+    /// The server's bytes.
+    pub server: Said<'a>,
+}
+
+/// What one side has said: contiguous bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// TCP: stream bytes. UDP: datagrams, each behind a two-byte big-endian length (see [`Said::datagrams`]).
+    pub bytes: &'a [u8],
+    /// Whether the first byte is the first byte this side sent in this layer.
+    pub start: Start,
+}
+
+/// Whether a side's first byte is known to be its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Beginning of the stream or of the layer.
+    Known,
+    /// Joined late, or after a gap: the first byte is the start of a captured segment, perhaps of a message.
+    Unknown,
+}
+
+impl<'a> Said<'a> {
+    /// Nothing said yet.
+    pub const NOTHING: Self = Self { bytes: &[], start: Start::Known };
+
+    /// The datagrams of a UDP side, oldest first.
+    pub const fn datagrams(self) -> Datagrams<'a> {
+        Datagrams(self.bytes)
+    }
+}
+
+impl<'a> View<'a> {
+    /// What `side` has said.
+    pub const fn side(&self, side: Side) -> Said<'a> {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
+
+    /// The same conversation with the roles exchanged.
+    #[must_use]
+    pub const fn swapped(&self) -> Self {
+        Self { transport: self.transport, client: self.server, server: self.client }
+    }
+}
+
+/// Iterator over the datagrams of one side.
+#[derive(Clone, Debug)]
+pub struct Datagrams<'a>(&'a [u8]);
+
+impl<'a> Iterator for Datagrams<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<2>()?;
+        let (datagram, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        self.0 = rest;
+        Some(datagram)
+    }
+}
+
+/// Answer of [`Detector::probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Not this protocol, whatever follows.
+    No,
+    /// Cannot tell yet.
+    More,
+    /// This protocol.
+    Match(Match),
+}
+
+impl From<Short> for Probe {
+    /// Running out of bytes means: wait for more.
+    fn from(_: Short) -> Self {
+        Self::More
+    }
+}
+
+/// A recognised protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// What an observer can read; `None` while a preamble leaves it open (PostgreSQL SSLRequest, PROXY header).
+    pub encryption: Option<Encryption>,
+    /// The proof.
+    pub mark: Mark,
+}
+
+impl Match {
+    /// A protocol in clear.
+    pub const fn plaintext(mark: Mark) -> Probe {
+        Probe::Match(Self { encryption: Some(Encryption::Plaintext), mark })
+    }
+
+    /// A preamble: the protocol is known, `follow` will say what comes of it.
+    pub const fn preamble(mark: Mark) -> Probe {
+        Probe::Match(Self { encryption: None, mark })
+    }
+
+    /// A protocol that is encrypted by itself.
+    pub const fn encrypted(encryption: Encryption, mark: Mark) -> Probe {
+        Probe::Match(Self { encryption: Some(encryption), mark })
+    }
+}
+
+/// State of [`Detector::follow`] between calls: at most 32 bytes, meaning private to the detector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowState {
+    /// Phase of the client's and the server's stream.
+    pub phase: [u8; 2],
+    /// Flags.
+    pub flags: u16,
+    /// Counters or lengths.
+    pub words: [u32; 6],
+}
+
+const _: () = assert!(size_of::<FollowState>() <= 32, "FollowState is bounded");
+
+/// Result of one [`Detector::follow`] call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes of this side dealt with; may exceed what was given (the rest is passed over as it comes). Zero: wait.
+    pub consumed: usize,
+    /// What was learnt.
+    pub facts: Facts,
+    /// How to go on.
+    pub next: Next,
+}
+
+/// How to go on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Call again: at once if something was consumed, else when either side has more.
+    Continue,
+    /// Nothing more to learn from either side.
+    Done,
+    /// A new layer begins on both sides: on this one right after `consumed`, on the other where its reading stands now
+    /// (a detector that expects a layer leaves the other side unread at that place). All detectors start afresh there.
+    Layer {
+        /// Value of `upgrade` if the new layer is TLS.
+        upgrade: Option<&'static str>,
+        /// Where the other side's layer begins.
+        other: OtherSide,
+    },
+}
+
+/// Where the other side's new layer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherSide {
+    /// Where its reading stands.
+    Here,
+    /// Somewhere later, not known (that side was not seen to agree): its start becomes [`Start::Unknown`].
+    Somewhere,
+}
+
+impl Step {
+    /// Nothing can be read yet.
+    pub const WAIT: Self = Self { consumed: 0, facts: Facts::NONE, next: Next::Continue };
+    /// Nothing more to learn.
+    pub const DONE: Self = Self { consumed: 0, facts: Facts::NONE, next: Next::Done };
+
+    /// `consumed` bytes read, with `facts`.
+    pub const fn read(consumed: usize, facts: Facts) -> Self {
+        Self { consumed, facts, next: Next::Continue }
+    }
+}
+
+impl From<Short> for Step {
+    /// Running out of bytes means: wait for more.
+    fn from(_: Short) -> Self {
+        Self::WAIT
+    }
+}
+
+/// What one step adds to the verdict. Facts only ever add (design: the lattice).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// This side's bytes fit the protocol's grammar (counts towards `both_sides` and `established`).
+    pub fits: bool,
+    /// This side's bytes are another protocol: the conversation was refused, or was never one.
+    pub mismatch: bool,
+    /// The server rejected the session (error before any data, access denied, too many connections).
+    pub refused: bool,
+    /// Settles what a preamble left open, or that a cleartext protocol now seals its data.
+    pub encryption: Option<Encryption>,
+    /// Credential kinds seen in clear.
+    pub credentials: Credentials,
+    /// Why it is in clear.
+    pub reason: Option<PlaintextReason>,
+    /// Proof of any of this, relative to the bytes given.
+    pub mark: Option<Mark>,
+}
+
+impl Facts {
+    /// Nothing new.
+    pub const NONE: Self = Self {
+        fits: false,
+        mismatch: false,
+        refused: false,
+        encryption: None,
+        credentials: Credentials::NONE,
+        reason: None,
+        mark: None,
+    };
+
+    /// This side's bytes fit the grammar.
+    pub const FITS: Self = Self { fits: true, ..Self::NONE };
+
+    /// This side speaks another protocol.
+    pub const MISMATCH: Self = Self { mismatch: true, ..Self::NONE };
+}
+
+/// Position of a registry name in [`DETECTORS`].
+pub fn by_name(name: &str) -> Option<usize> {
+    DETECTORS.iter().position(|d| d.info().name == name)
+}

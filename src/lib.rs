@@ -1,0 +1,22 @@
+//! cleartap answers one question for a cloud security team: *what inside our VPC still talks in cleartext, who does it, and
+//! how do we turn it off?* It is passive: it never decrypts, answers, blocks or keeps payload.
+//!
+//! ```text
+//! file, interface, UDP 4789 ─ Source ─ Frame ─ wire ─ Segment ─ flow ─ two Streams ─ detect ─ Verdict ─ Record ─ output
+//! ```
+//!
+//! | module | holds | may use |
+//! |---|---|---|
+//! | [`bytes`], [`model`] | the bounded reader; the shared nouns | nothing of ours (`model`: `bytes`) |
+//! | [`wire`], [`detect`], [`inspect`] | decapsulation; one file per protocol; facts once per flow | `bytes`, `model` |
+//! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
+//! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |
+//! | [`cli`] | the command line | everything |
+//!
+//! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no
+//! allocation per packet in `wire` and `detect`; no verdict that turns from encrypted to plaintext or back.
+
+pub mod bytes;
+pub mod detect;
+pub mod model;

@@ -1,0 +1,21 @@
+//! The shared nouns. Imports nothing of ours but [`crate::bytes`].
+//!
+//! Reading order: [`time`], [`flow`], [`evidence`], [`verdict`], [`tls`], [`record`].
+#![forbid(unsafe_code)]
+
+pub mod evidence;
+pub mod flow;
+pub mod name;
+pub mod record;
+pub mod time;
+pub mod tls;
+pub mod verdict;
+
+pub use evidence::{Evidence, Mark};
+pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};
+pub use name::Name;
+pub use time::Timestamp;
+pub use verdict::{
+    AppSource, Confidence, Credentials, Encryption, Outcome, PlaintextReason, UnknownReason,
+    Verdict,
+};

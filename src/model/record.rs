@@ -1,0 +1,1 @@
+//! The record: the one serialised form of a flow (JSON lines, schema version 1).
