@@ -19,4 +19,6 @@
 
 pub mod bytes;
 pub mod detect;
+pub mod ingest;
 pub mod model;
+pub mod wire;

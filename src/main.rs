@@ -1,1 +1,2 @@
+//! Thin binary: arguments in, exit code out.
 fn main() {}

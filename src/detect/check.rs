@@ -1,8 +1,6 @@
 //! Test bench for detectors: a dialogue goes in, what was understood comes out, and the laws are checked on the way.
 
-use super::{
-    Detector, Facts, FollowState, Match, Next, OtherSide, Probe, Said, Start, Step, View,
-};
+use super::{Detector, Facts, FollowState, Match, Next, OtherSide, Probe, Said, Start, Step, View};
 use crate::model::{Credentials, Encryption, PlaintextReason, Side, Transport};
 
 /// What a detector made of a dialogue.
@@ -81,12 +79,7 @@ struct Player<'d> {
 }
 
 impl<'d> Player<'d> {
-    fn play(
-        detector: &'d dyn Detector,
-        lines: &[Line<'_>],
-        start: Start,
-        segment: usize,
-    ) -> Heard {
+    fn play(detector: &'d dyn Detector, lines: &[Line<'_>], start: Start, segment: usize) -> Heard {
         let mut player = Self {
             detector,
             start,

@@ -8,7 +8,7 @@
 //! Adding a protocol: one file here with `impl Detector`, one line in `detectors!` below.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
-#![deny(clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 use crate::{
     bytes::Short,

@@ -6,6 +6,7 @@
 pub mod evidence;
 pub mod flow;
 pub mod name;
+pub mod packet;
 pub mod record;
 pub mod time;
 pub mod tls;
@@ -14,6 +15,7 @@ pub mod verdict;
 pub use evidence::{Evidence, Mark};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};
 pub use name::Name;
+pub use packet::{Frame, Link, Segment, TcpHeader};
 pub use time::Timestamp;
 pub use verdict::{
     AppSource, Confidence, Credentials, Encryption, Outcome, PlaintextReason, UnknownReason,

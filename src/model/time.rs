@@ -58,9 +58,6 @@ mod tests {
     fn prints_rfc_3339() {
         assert_eq!(Timestamp::new(0, 0).to_string(), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(Timestamp::new(951_782_400, 5).to_string(), "2000-02-29T00:00:00.000000005Z");
-        assert_eq!(
-            Timestamp::new(1_795_440_600, 0).to_string(),
-            "2026-11-23T13:30:00.000000000Z"
-        );
+        assert_eq!(Timestamp::new(1_795_440_600, 0).to_string(), "2026-11-23T13:30:00.000000000Z");
     }
 }
