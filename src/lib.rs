@@ -18,7 +18,11 @@
 //! allocation per packet in `wire` and `detect`; no verdict that turns from encrypted to plaintext or back.
 
 pub mod bytes;
+pub mod counters;
 pub mod detect;
+pub mod engine;
+pub mod flow;
 pub mod ingest;
+pub mod inspect;
 pub mod model;
 pub mod wire;

@@ -1,23 +1,22 @@
-//! Decapsulation and decoding: a frame in, the innermost segment or the reason why not out.
+//! stub
 #![forbid(unsafe_code)]
-
 use crate::model::{Frame, Segment};
-
-/// Why a frame gave no segment. Each is a counter.
+/// stub
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skip {
-    /// To be completed.
-    Truncated,
-}
-
-/// Turns frames into segments. Holds the bounded state of IP fragments.
+pub enum Skip { /// stub
+ Truncated }
+#[allow(missing_docs)]
+impl Skip { pub const ALL: &'static [Self] = &[Self::Truncated]; pub fn name(self) -> &'static str { "truncated" } }
+/// stub
 #[derive(Debug, Default)]
 pub struct Decoder {}
-
+/// stub
+#[derive(Debug, Default, Clone, Copy)]
+pub struct DecoderCounters {}
+#[allow(missing_docs)]
+impl DecoderCounters { pub fn list(&self) -> Vec<(&'static str, u64)> { vec![] } }
+#[allow(missing_docs)]
 impl Decoder {
-    /// The innermost TCP segment, UDP datagram or ESP packet of `frame`.
-    pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
-        let _ = frame;
-        Err(Skip::Truncated)
-    }
+    pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> { let _ = frame; Err(Skip::Truncated) }
+    pub fn counters(&self) -> DecoderCounters { DecoderCounters {} }
 }

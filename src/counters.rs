@@ -1,0 +1,85 @@
+//! Every counter of the sensor and its name. No string names elsewhere.
+
+use crate::{flow::TableCounters, ingest::Drops, wire};
+
+/// What the sensor met, by name. Kept by the shard, summed across shards.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Frames read.
+    pub frames: u64,
+    /// Captured bytes read.
+    pub frame_bytes: u64,
+    /// Segments decoded.
+    pub segments: u64,
+    /// Frames skipped, by reason.
+    pub skipped: Skipped,
+    /// What the flow table met.
+    pub table: TableCounters,
+    /// What the decoder met that is no skip.
+    pub decoder: wire::DecoderCounters,
+    /// Frames of an outer source or VNI that is not allowed.
+    pub not_allowed: u64,
+    /// Copies of flows that a second vantage mirrored.
+    pub duplicates: u64,
+    /// Sessions closed because the memory bound was reached.
+    pub memory_closed: u64,
+    /// Most memory held by sessions at once, in bytes.
+    pub session_bytes_peak: u64,
+    /// Most flows at once.
+    pub flows_peak: u64,
+    /// Records that an output could not take.
+    pub records_dropped: u64,
+    /// Lost before us.
+    pub drops: Drops,
+}
+
+/// Frames skipped, by [`wire::Skip`].
+#[derive(Clone, Debug, Default)]
+pub struct Skipped([u64; wire::Skip::ALL.len()]);
+
+impl Skipped {
+    /// Counts one.
+    pub fn count(&mut self, skip: wire::Skip) {
+        let at = wire::Skip::ALL.iter().position(|s| *s == skip);
+        if let Some(count) = at.and_then(|at| self.0.get_mut(at)) {
+            *count += 1;
+        }
+    }
+
+    /// Reasons and their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (wire::Skip, u64)> {
+        wire::Skip::ALL.iter().copied().zip(self.0)
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl Counters {
+    /// Every counter with its name, zero or not, in a fixed order.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        let mut list = vec![
+            ("frames", self.frames),
+            ("frame_bytes", self.frame_bytes),
+            ("segments", self.segments),
+            ("flows", self.table.flows),
+            ("flows_peak", self.flows_peak),
+            ("evicted", self.table.evicted),
+            ("memory_closed", self.memory_closed),
+            ("session_bytes_peak", self.session_bytes_peak),
+            ("port_reuse", self.table.port_reuse),
+            ("scope_collision", self.table.scope_collision),
+            ("stray", self.table.stray),
+            ("duplicates", self.duplicates),
+            ("not_allowed", self.not_allowed),
+            ("records_dropped", self.records_dropped),
+            ("kernel_drops", self.drops.kernel),
+            ("interface_drops", self.drops.interface),
+        ];
+        list.extend(self.decoder.list());
+        list.extend(self.skipped.iter().map(|(skip, n)| (skip.name(), n)));
+        list
+    }
+}

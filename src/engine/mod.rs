@@ -1,0 +1,466 @@
+//! The loop: a frame in, a record out when its flow ends (live: also when it settles, and every interval).
+//!
+//! One engine is one shard: it owns its decoder, flow table and sessions; nothing is shared, nothing is locked. Time is
+//! the packets' own, so the same capture gives the same records.
+//!
+//! The lattice: a verdict may only gain. `unknown` may become anything; cleartext may gain `upgrade`, sealing or
+//! `credentials`; nothing turns encrypted into plaintext or back (a NULL cipher is settled with the ServerHello).
+#![forbid(unsafe_code)]
+
+mod report;
+mod scopes;
+mod session;
+mod summary;
+mod texture;
+mod trace;
+
+use std::{collections::VecDeque, sync::LazyLock};
+
+pub use report::{RecordContext, expected_service};
+pub use scopes::{BadNetwork, Network, ScopeRule, Scopes};
+use session::{Close, Context, Session};
+pub use session::PREFIX_BYTES_MAX;
+pub use summary::Summary;
+pub use trace::{TraceEvent, TraceStep};
+
+use crate::{
+    counters::Counters,
+    detect::{CandidateMask, DETECTORS},
+    flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
+    model::{
+        Endpoint, FlowKey, Frame, Roles, Segment, Side, Timestamp, Transport,
+        record::{Delta, Record},
+    },
+    wire::Decoder,
+};
+
+/// How an engine works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds of the flow table.
+    pub limits: Limits,
+    /// Memory of all sessions together, in bytes.
+    pub session_bytes_max: usize,
+    /// Source domains.
+    pub scopes: Scopes,
+    /// What is the same for all records.
+    pub context: RecordContext,
+    /// Live: time between records of an open flow. `None`: one record per flow, at its end.
+    pub update_ns: Option<u64>,
+    /// Record every step of flows that match, for `explain`.
+    pub traced: Option<TraceFilter>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            session_bytes_max: 256 << 20,
+            scopes: Scopes::default(),
+            context: RecordContext::default(),
+            update_ns: None,
+            traced: None,
+        }
+    }
+}
+
+/// Which flows `explain` wants: each endpoint given must be one of the flow's.
+#[derive(Clone, Debug, Default)]
+pub struct TraceFilter {
+    /// Addresses, ports or both.
+    pub ends: Vec<(Option<std::net::IpAddr>, Option<u16>)>,
+}
+
+impl TraceFilter {
+    /// Whether the flow between `a` and `b` is wanted.
+    pub fn matches(&self, a: Endpoint, b: Endpoint) -> bool {
+        let fits = |end: &(Option<std::net::IpAddr>, Option<u16>), e: Endpoint| {
+            end.0.is_none_or(|ip| ip == e.ip()) && end.1.is_none_or(|port| port == e.port())
+        };
+        match self.ends.as_slice() {
+            [] => true,
+            [one] => fits(one, a) || fits(one, b),
+            [one, two, ..] => fits(one, a) && fits(two, b) || fits(one, b) && fits(two, a),
+        }
+    }
+}
+
+/// What an engine gives: a record, and its steps if traced.
+#[derive(Debug)]
+pub struct Emitted {
+    /// The record.
+    pub record: Record,
+    /// How its verdict was reached.
+    pub steps: Vec<TraceStep>,
+}
+
+/// One shard: from frames to records.
+#[derive(Debug)]
+pub struct Engine {
+    decoder: Decoder,
+    shard: Shard,
+}
+
+/// All but the decoder, which lends the segments.
+#[derive(Debug)]
+struct Shard {
+    settings: Settings,
+    table: FlowTable<Data>,
+    vantages: VantageTable,
+    counters: Counters,
+    /// Sessions in order of their beginning, for the memory bound.
+    begun: VecDeque<(FlowId, u64)>,
+    sessions: usize,
+    session_bytes: usize,
+    ended: Vec<Flow<Data>>,
+    now: Timestamp,
+    updated: Option<Timestamp>,
+}
+
+/// What the engine keeps with a flow.
+#[derive(Debug, Default)]
+struct Data {
+    work: Work,
+    /// Memory of the session as last accounted.
+    session_bytes: usize,
+    /// Live: what the last record said.
+    published: Option<Box<Published>>,
+    /// Live: the flow has settled but no record says so yet.
+    settled: bool,
+}
+
+#[derive(Debug, Default)]
+enum Work {
+    /// No payload yet.
+    #[default]
+    Silent,
+    Watched(Box<Session>),
+    Settled(Box<Settled>),
+}
+
+#[derive(Debug)]
+struct Settled {
+    summary: Summary,
+    steps: Vec<TraceStep>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Published {
+    totals: [u64; 4],
+    last: Timestamp,
+}
+
+impl Engine {
+    /// An engine with nothing seen.
+    pub fn new(settings: Settings) -> Self {
+        let shard = Shard {
+            table: FlowTable::new(settings.limits.clone()),
+            vantages: VantageTable::default(),
+            counters: Counters::default(),
+            begun: VecDeque::new(),
+            sessions: 0,
+            session_bytes: 0,
+            ended: Vec::new(),
+            now: Timestamp::default(),
+            updated: None,
+            settings,
+        };
+        Self { decoder: Decoder::default(), shard }
+    }
+
+    /// Takes one frame; records of flows that end by it, or by its time, go to `emit`.
+    pub fn frame(&mut self, frame: &Frame<'_>, emit: &mut dyn FnMut(Emitted)) {
+        let shard = &mut self.shard;
+        shard.counters.frames += 1;
+        shard.counters.frame_bytes += frame.bytes.len() as u64;
+        shard.tick(frame.time, emit);
+        match self.decoder.decode(frame) {
+            Ok(segment) => shard.segment(&segment),
+            Err(skip) => shard.counters.skipped.count(skip),
+        }
+        shard.flush(emit);
+    }
+
+    /// Time went on: ends idle flows and writes the records that are due.
+    pub fn tick(&mut self, now: Timestamp, emit: &mut dyn FnMut(Emitted)) {
+        self.shard.tick(now, emit);
+    }
+
+    /// Ends every flow: the capture is over, or the sensor stops.
+    pub fn finish(&mut self, emit: &mut dyn FnMut(Emitted)) {
+        self.shard.table.drain(&mut self.shard.ended);
+        self.shard.flush(emit);
+    }
+
+    /// What was met so far.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            table: self.shard.table.counters,
+            decoder: self.decoder.counters(),
+            ..self.shard.counters.clone()
+        }
+    }
+
+    /// Flows alive.
+    pub fn flows(&self) -> usize {
+        self.shard.table.len()
+    }
+}
+
+impl Shard {
+    fn tick(&mut self, now: Timestamp, emit: &mut dyn FnMut(Emitted)) {
+        if now <= self.now {
+            return;
+        }
+        let second = self.now.seconds();
+        self.now = now;
+        if now.seconds() == second {
+            return;
+        }
+        self.table.expire(now, &mut self.ended);
+        self.flush(emit);
+        if let Some(interval) = self.settings.update_ns {
+            let since = *self.updated.get_or_insert(now);
+            if now.since(since) >= interval {
+                self.updated = Some(now);
+                self.updates(emit);
+            }
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment<'_>) {
+        let Some(scope) = self.settings.scopes.place(segment.vantage, segment.endpoint_id) else {
+            self.counters.not_allowed += 1;
+            return;
+        };
+        self.counters.segments += 1;
+        let vantage = self.vantages.intern(segment.vantage);
+        let (key, forward) = FlowKey::new(scope, segment.transport, segment.src, segment.dst);
+        let direction = usize::from(!forward);
+        let guess = first_guess(segment.src, segment.dst, |port| is_service(port));
+        let arrival = Arrival { key, direction, vantage, segment, guess };
+        let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
+        self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
+        let packet = self.counters.frames;
+        let traced = self.settings.traced.as_ref().is_some_and(|f| f.matches(key.a, key.b));
+        let Some(flow) = self.table.get_mut(id) else { return };
+        self.counters.duplicates += u64::from(!flow.is_first_vantage(direction, vantage));
+        let before = flow.data.session_bytes;
+        let watched = matches!(flow.data.work, Work::Watched(_));
+        work(flow, direction, vantage, segment, packet, traced);
+        let (after, now_watched) =
+            (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
+        let serial = flow.serial;
+        self.account(before, after);
+        match (watched, now_watched) {
+            (false, true) => {
+                self.sessions += 1;
+                self.begun.push_back((id, serial));
+            }
+            (true, false) => self.sessions -= 1,
+            _ => {}
+        }
+        self.bound_memory();
+    }
+
+    fn account(&mut self, before: usize, after: usize) {
+        self.session_bytes = self.session_bytes.saturating_sub(before).saturating_add(after);
+        let peak = &mut self.counters.session_bytes_peak;
+        *peak = (*peak).max(self.session_bytes as u64);
+    }
+
+    /// Closes the oldest sessions until the rest fits.
+    fn bound_memory(&mut self) {
+        while self.session_bytes > self.settings.session_bytes_max {
+            let Some((id, serial)) = self.begun.pop_front() else { return };
+            let Some(flow) = self.table.get_mut(id).filter(|f| f.serial == serial) else { continue };
+            let before = flow.data.session_bytes;
+            let closed = close(flow, Close::Memory);
+            if closed {
+                self.sessions -= 1;
+                self.counters.memory_closed += 1;
+                self.account(before, 0);
+            }
+        }
+        if self.begun.len() > 1024 && self.begun.len() > 4 * self.sessions {
+            let table = &mut self.table;
+            self.begun.retain(|(id, serial)| {
+                table.get_mut(*id).is_some_and(|f| {
+                    f.serial == *serial && matches!(f.data.work, Work::Watched(_))
+                })
+            });
+        }
+    }
+
+    /// Writes the records of flows that ended.
+    fn flush(&mut self, emit: &mut dyn FnMut(Emitted)) {
+        if self.ended.is_empty() {
+            return;
+        }
+        let mut ended = std::mem::take(&mut self.ended);
+        for mut flow in ended.drain(..) {
+            let before = flow.data.session_bytes;
+            if close(&mut flow, Close::End) {
+                self.sessions -= 1;
+                self.account(before, 0);
+            }
+            let event = self.settings.update_ns.map(|_| "end");
+            let record = record(&self.settings, &self.vantages, &mut flow, event);
+            let steps = match &mut flow.data.work {
+                Work::Settled(settled) => std::mem::take(&mut settled.steps),
+                _ => Vec::new(),
+            };
+            emit(Emitted { record, steps });
+        }
+        self.ended = ended;
+    }
+
+    /// Live: a record for every flow that settled or moved data since its last one.
+    fn updates(&mut self, emit: &mut dyn FnMut(Emitted)) {
+        for (_, flow) in self.table.iter_mut() {
+            let settled = std::mem::take(&mut flow.data.settled);
+            let moved = flow.data.published.as_ref().is_none_or(|p| p.last < flow.last);
+            if !settled && !moved {
+                continue;
+            }
+            let event = if settled { "settled" } else { "update" };
+            let record = record(&self.settings, &self.vantages, flow, Some(event));
+            emit(Emitted { record, steps: Vec::new() });
+        }
+    }
+}
+
+/// The record of a flow as it stands; `event` is set in live records, which also carry the growth since the last one.
+fn record(
+    settings: &Settings,
+    vantages: &VantageTable,
+    flow: &mut Flow<Data>,
+    event: Option<&'static str>,
+) -> Record {
+    let verdict = match &flow.data.work {
+        Work::Silent => Summary::default().verdict(flow),
+        Work::Watched(session) => session.summary().verdict(flow),
+        Work::Settled(settled) => settled.summary.verdict(flow),
+    };
+    let scope = settings.scopes.name(flow.key.scope);
+    let mut record = report::record(flow, &verdict, vantages, scope, &settings.context);
+    record.event = event;
+    if event.is_some() {
+        let totals = [record.packets_c2s, record.packets_s2c, record.bytes_c2s, record.bytes_s2c];
+        let before = flow.data.published.as_ref().map_or([0; 4], |p| p.totals);
+        record.delta = Some(delta(before, totals));
+        flow.data.published = Some(Box::new(Published { totals, last: flow.last }));
+    }
+    record
+}
+
+fn delta(before: [u64; 4], totals: [u64; 4]) -> Delta {
+    let [pc, ps, bc, bs] = before;
+    let [tpc, tps, tbc, tbs] = totals;
+    Delta {
+        packets_c2s_delta: tpc.saturating_sub(pc),
+        packets_s2c_delta: tps.saturating_sub(ps),
+        bytes_c2s_delta: tbc.saturating_sub(bc),
+        bytes_s2c_delta: tbs.saturating_sub(bs),
+    }
+}
+
+/// Hands a segment to the flow's session, which it may begin or end.
+fn work(
+    flow: &mut Flow<Data>,
+    direction: usize,
+    vantage: VantageId,
+    segment: &Segment<'_>,
+    packet: u64,
+    traced: bool,
+) {
+    if matches!(flow.data.work, Work::Silent) {
+        begin(flow, segment, traced);
+    }
+    // Copies of a datagram cannot be told from two datagrams, so only one vantage is read.
+    let copy = segment.tcp.is_none() && !flow.is_first_vantage(direction, vantage);
+    let acked = flow.acked();
+    let Work::Watched(session) = &mut flow.data.work else { return };
+    if copy {
+        return;
+    }
+    let context = Context {
+        direction,
+        client: flow.client,
+        roles_certain: flow.roles == Roles::Handshake,
+        acked,
+        packet,
+    };
+    session.segment(context, segment);
+    let (client, by_payload) = session.client();
+    flow.data.session_bytes = session.memory();
+    let over = session.is_over();
+    if by_payload && flow.roles != Roles::Handshake {
+        (flow.client, flow.roles) = (client, Roles::Payload);
+    }
+    if over {
+        close(flow, Close::End);
+    }
+}
+
+/// Begins a session with the first payload; what has no payload to read is settled at once.
+fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
+    match segment.transport {
+        Transport::Esp => {
+            let summary = Summary::esp(Side::Client);
+            flow.data.work = Work::Settled(Box::new(Settled { summary, steps: Vec::new() }));
+            flow.data.settled = true;
+        }
+        Transport::Tcp | Transport::Udp if segment.payload_len > 0 => {
+            let isns = [0, 1].map(|d| flow.directions.get(d).and_then(|d| d.isn));
+            let session = Session::new(segment.transport, flow.client, isns, traced);
+            flow.data.work = Work::Watched(Box::new(session));
+        }
+        Transport::Tcp | Transport::Udp => {}
+    }
+}
+
+/// Closes the flow's session, if one is open; true if it was.
+fn close(flow: &mut Flow<Data>, why: Close) -> bool {
+    let Work::Watched(session) = &mut flow.data.work else { return false };
+    session.close(why, flow.roles == Roles::Handshake);
+    let (client, by_payload) = session.client();
+    if by_payload && flow.roles != Roles::Handshake {
+        (flow.client, flow.roles) = (client, Roles::Payload);
+    }
+    let Work::Watched(session) = std::mem::take(&mut flow.data.work) else { return false };
+    let (summary, steps) = session.into_summary();
+    flow.data.work = Work::Settled(Box::new(Settled { summary, steps }));
+    flow.data.session_bytes = 0;
+    flow.data.settled = true;
+    true
+}
+
+/// Detectors that run on a transport.
+fn transport_mask(transport: Transport) -> CandidateMask {
+    static MASKS: LazyLock<[CandidateMask; 3]> = LazyLock::new(|| {
+        [Transport::Tcp, Transport::Udp, Transport::Esp].map(|transport| {
+            (0_u32..).zip(DETECTORS).fold(0, |mask, (at, detector)| {
+                let runs = detector.info().transports.contains(&transport);
+                mask | CandidateMask::from(runs) << at
+            })
+        })
+    });
+    let [tcp, udp, esp] = *MASKS;
+    match transport {
+        Transport::Tcp => tcp,
+        Transport::Udp => udp,
+        Transport::Esp => esp,
+    }
+}
+
+/// Whether a port is a usual one of any protocol we know.
+fn is_service(port: u16) -> bool {
+    static PORTS: LazyLock<Vec<u16>> = LazyLock::new(|| {
+        let mut ports: Vec<u16> =
+            DETECTORS.iter().flat_map(|d| d.info().ports).copied().collect();
+        ports.sort_unstable();
+        ports
+    });
+    PORTS.binary_search(&port).is_ok()
+}

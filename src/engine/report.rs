@@ -1,0 +1,212 @@
+//! From a flow and its summary to a record.
+
+use std::net::IpAddr;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use sha1::{Digest, Sha1};
+
+use super::scopes::Network;
+use crate::{
+    detect::DETECTORS,
+    flow::{Direction, Flow, VantageTable},
+    inspect::tls::{alert_name, cipher_name, group_name},
+    model::{
+        FlowKey, Side, Verdict,
+        record::{
+            AlertRecord, EvidenceRecord, Record, SCHEMA_VERSION, TlsRecord, VantageRecord,
+        },
+        tls::{HandshakeOutcome, TlsFacts, TlsVersion},
+    },
+};
+
+/// What is the same for all records of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RecordContext {
+    /// Capture name.
+    pub capture: Option<String>,
+    /// Networks that count as inside; empty: private, ULA and shared address space.
+    pub internal: Vec<Network>,
+}
+
+/// The record of `flow` with `verdict`.
+pub(super) fn record<T>(
+    flow: &Flow<T>,
+    verdict: &Verdict,
+    vantages: &VantageTable,
+    scope: &str,
+    context: &RecordContext,
+) -> Record {
+    let key = &flow.key;
+    let (src, dst) = if flow.client == 0 { (key.a, key.b) } else { (key.b, key.a) };
+    let (c2s, exact_c2s) = flow.direction(Side::Client).elected();
+    let (s2c, exact_s2c) = flow.direction(Side::Server).elected();
+    let elected = [c2s, s2c];
+    Record {
+        schema: SCHEMA_VERSION,
+        capture: context.capture.clone(),
+        event: None,
+        ts_first: flow.first,
+        ts_last: flow.last,
+        scope: scope.to_owned(),
+        community_id: community_id(key),
+        src_ip: src.ip(),
+        src_port: src.port(),
+        dst_ip: dst.ip(),
+        dst_port: dst.port(),
+        roles: flow.roles.name(),
+        transport: key.transport.name(),
+        encryption: verdict.encryption.name(),
+        outcome: verdict.outcome.name(),
+        app: verdict.app,
+        app_source: verdict.app_source.map(crate::model::AppSource::name),
+        layers: verdict.layers.clone(),
+        upgrade: verdict.upgrade,
+        plaintext_reason: verdict.plaintext_reason.map(crate::model::PlaintextReason::name),
+        credentials: verdict.credentials.names().collect(),
+        confidence: verdict.confidence.map(crate::model::Confidence::name),
+        unknown_reason: verdict.unknown_reason.map(crate::model::UnknownReason::name),
+        boundary: boundary(src.ip(), dst.ip(), &context.internal),
+        tls: verdict.tls.as_deref().map(tls_record),
+        evidence: verdict.evidence.iter().copied().map(EvidenceRecord::from).collect(),
+        packets_c2s: c2s.packets,
+        packets_s2c: s2c.packets,
+        bytes_c2s: c2s.bytes,
+        bytes_s2c: s2c.bytes,
+        delta: None,
+        counts: if exact_c2s && exact_s2c { "exact" } else { "partial" },
+        origin: flow.origin.name(),
+        state: flow.state.name(),
+        vantages: vantage_records(flow.directions.iter(), vantages),
+        truncated: elected.iter().map(|t| u64::from(t.truncated)).sum(),
+        gaps: elected.iter().map(|t| u64::from(t.coverage.holes())).sum(),
+        retransmits: elected.iter().map(|t| u64::from(t.retransmits)).sum(),
+        expected_service: expected_service(dst.port()),
+    }
+}
+
+/// Protocol whose usual port this is.
+pub fn expected_service(port: u16) -> Option<&'static str> {
+    DETECTORS.iter().map(|d| d.info()).find(|i| i.ports.contains(&port)).map(|i| i.name)
+}
+
+fn vantage_records<'f>(
+    directions: impl Iterator<Item = &'f Direction>,
+    vantages: &VantageTable,
+) -> Vec<VantageRecord> {
+    let mut list: Vec<VantageRecord> = directions
+        .flat_map(Direction::tallies)
+        .filter_map(|tally| vantages.get(tally.vantage))
+        .map(|v| VantageRecord { source: v.source, vni: v.vni })
+        .collect();
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+fn tls_record(facts: &TlsFacts) -> TlsRecord {
+    let hex = |code: u16| format!("0x{code:04x}");
+    TlsRecord {
+        version: facts.version.and_then(TlsVersion::name),
+        version_offered: facts.version_offered.and_then(TlsVersion::name),
+        cipher: facts.cipher.map(|c| cipher_name(c).map_or_else(|| hex(c), str::to_owned)),
+        cipher_id: facts.cipher.map(hex),
+        group: facts.group.map(|g| group_name(g).map_or_else(|| hex(g), str::to_owned)),
+        pq: facts.group.map(is_post_quantum),
+        sni: facts.sni.clone(),
+        alpn: facts.alpn.clone(),
+        alpn_offered: facts.alpn_offered.clone(),
+        resumed: facts.resumed,
+        early_data: facts.early_data_offered,
+        hello_retry_request: facts.hello_retry_request,
+        outcome: facts.outcome.map(HandshakeOutcome::name),
+        alert: facts.alert.map(|alert| AlertRecord {
+            direction: alert.side.direction(),
+            level: if alert.level == 1 { "warning" } else { "fatal" },
+            description: alert_name(alert.description)
+                .map_or_else(|| alert.description.to_string(), str::to_owned),
+        }),
+        client_cert: match facts.client_cert_seen {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown",
+        },
+        client_cert_seen: facts.client_cert_seen,
+    }
+}
+
+/// ML-KEM and its hybrids, and the Kyber draft (IANA TLS Supported Groups).
+const fn is_post_quantum(group: u16) -> bool {
+    matches!(group, 0x0200..=0x0202 | 0x11eb..=0x11ee | 0x6399 | 0x639a)
+}
+
+/// Community ID v1 with seed 0 (Corelight community-id-spec).
+fn community_id(key: &FlowKey) -> String {
+    let mut hash = Sha1::new();
+    hash.update(0_u16.to_be_bytes());
+    for endpoint in [key.a, key.b] {
+        match endpoint.ip() {
+            IpAddr::V4(ip) => hash.update(ip.octets()),
+            IpAddr::V6(ip) => hash.update(ip.octets()),
+        }
+    }
+    hash.update([key.transport.number(), 0]);
+    hash.update(key.a.port().to_be_bytes());
+    hash.update(key.b.port().to_be_bytes());
+    format!("1:{}", BASE64_STANDARD.encode(hash.finalize()))
+}
+
+/// Where a flow runs (design section 3).
+fn boundary(src: IpAddr, dst: IpAddr, internal: &[Network]) -> &'static str {
+    if is_link_local(src) || is_link_local(dst) {
+        return "link_local";
+    }
+    let inside = |ip: IpAddr| match internal {
+        [] => is_private(ip),
+        networks => networks.iter().any(|n| n.contains(ip)),
+    };
+    if inside(src) && inside(dst) { "east_west" } else { "internet" }
+}
+
+const fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_loopback(),
+    }
+}
+
+/// RFC 1918, RFC 6598 (shared address space) and RFC 4193 (unique local).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_private() || a == 100 && (64..128).contains(&b)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Endpoint, ScopeId, Transport};
+
+    #[test]
+    fn community_id_equals_the_published_vector_in_both_orders() {
+        let a = Endpoint::from(([128, 232, 110, 120], 34855));
+        let b = Endpoint::from(([66, 35, 250, 204], 80));
+        for (src, dst) in [(a, b), (b, a)] {
+            let (key, _) = FlowKey::new(ScopeId(0), Transport::Tcp, src, dst);
+            assert_eq!(community_id(&key), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
+        }
+    }
+
+    #[test]
+    fn boundaries() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(boundary(ip("10.0.0.1"), ip("100.64.0.1"), &[]), "east_west");
+        assert_eq!(boundary(ip("10.0.0.1"), ip("8.8.8.8"), &[]), "internet");
+        assert_eq!(boundary(ip("10.0.0.1"), ip("169.254.169.254"), &[]), "link_local");
+        let internal = ["8.8.0.0/16".parse().unwrap()];
+        assert_eq!(boundary(ip("8.8.1.1"), ip("8.8.8.8"), &internal), "east_west");
+    }
+}

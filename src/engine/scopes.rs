@@ -1,0 +1,187 @@
+//! Which source domain a mirrored copy belongs to, and who may send copies at all.
+
+use std::{net::IpAddr, str::FromStr};
+
+use crate::model::{ScopeId, Vantage};
+
+/// An address prefix, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Text that is no address prefix.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no network: expected an address with an optional prefix length, like 10.0.0.0/8")]
+pub struct BadNetwork(String);
+
+impl FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let bad = || BadNetwork(text.to_owned());
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(max), |b| b.parse::<u8>().map_err(|_| bad()))?;
+        if bits > max { Err(bad()) } else { Ok(Self { address, bits }) }
+    }
+}
+
+impl Network {
+    /// Whether `address` lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32_u32.saturating_sub(u32::from(self.bits));
+                let cut = |a: u32| a.checked_shr(shift).unwrap_or(0);
+                cut(net.to_bits()) == cut(ip.to_bits())
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128_u32.saturating_sub(u32::from(self.bits));
+                let cut = |a: u128| a.checked_shr(shift).unwrap_or(0);
+                cut(net.to_bits()) == cut(ip.to_bits())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One rule: a name, and which copies are its.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeRule {
+    /// Name in records.
+    pub name: String,
+    /// Outer sources; empty: any.
+    pub sources: Vec<Network>,
+    /// VNIs; empty: any.
+    pub vnis: Vec<u32>,
+    /// GENEVE endpoint ids; empty: any.
+    pub endpoint_ids: Vec<u64>,
+}
+
+impl FromStr for ScopeRule {
+    type Err = String;
+
+    /// `NAME=vni:7,source:10.1.0.0/16`; several of one kind are alternatives, different kinds must all hold.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, conditions) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}`: expected NAME=vni:N,source:NETWORK,endpoint:ID"))?;
+        let mut rule = Self {
+            name: name.to_owned(),
+            sources: Vec::new(),
+            vnis: Vec::new(),
+            endpoint_ids: Vec::new(),
+        };
+        for condition in conditions.split(',') {
+            let (kind, value) = condition.split_once(':').ok_or_else(|| {
+                format!("`{condition}`: expected vni:N, source:NETWORK or endpoint:ID")
+            })?;
+            match kind {
+                "vni" => rule.vnis.push(value.parse().map_err(|_| format!("`{value}` is no VNI"))?),
+                "source" => {
+                    rule.sources.push(value.parse().map_err(|e: BadNetwork| e.to_string())?);
+                }
+                "endpoint" => rule.endpoint_ids.push(
+                    u64::from_str_radix(value.trim_start_matches("0x"), 16)
+                        .map_err(|_| format!("`{value}` is no hexadecimal endpoint id"))?,
+                ),
+                _ => return Err(format!("`{kind}`: expected vni, source or endpoint")),
+            }
+        }
+        Ok(rule)
+    }
+}
+
+/// The rules, first match wins; what matches none is in scope `default`.
+#[derive(Clone, Debug, Default)]
+pub struct Scopes {
+    /// The rules.
+    pub rules: Vec<ScopeRule>,
+    /// Outer sources that may send copies; empty: any.
+    pub allowed_sources: Vec<Network>,
+    /// VNIs that may be used; empty: any.
+    pub allowed_vnis: Vec<u32>,
+}
+
+/// Name of the scope without rules.
+const DEFAULT_SCOPE: &str = "default";
+
+impl Scopes {
+    /// The scope of a copy, or `None` if its sender or VNI is not allowed.
+    pub fn place(&self, vantage: Option<Vantage>, endpoint_id: u64) -> Option<ScopeId> {
+        let Some(Vantage { source, vni }) = vantage else { return Some(ScopeId(0)) };
+        let sent = self.allowed_sources.is_empty()
+            || self.allowed_sources.iter().any(|n| n.contains(source));
+        let used = self.allowed_vnis.is_empty() || self.allowed_vnis.contains(&vni);
+        if !sent || !used {
+            return None;
+        }
+        let at = self.rules.iter().position(|rule| {
+            (rule.sources.is_empty() || rule.sources.iter().any(|n| n.contains(source)))
+                && (rule.vnis.is_empty() || rule.vnis.contains(&vni))
+                && (rule.endpoint_ids.is_empty() || rule.endpoint_ids.contains(&endpoint_id))
+        });
+        // Two rules of one name are one scope.
+        let name = at.and_then(|at| self.rules.get(at)).map(|rule| rule.name.as_str());
+        let first = self.rules.iter().position(|rule| Some(rule.name.as_str()) == name);
+        Some(ScopeId(first.map_or(0, |at| u16::try_from(at + 1).unwrap_or(u16::MAX))))
+    }
+
+    /// Name of a scope.
+    pub fn name(&self, id: ScopeId) -> &str {
+        usize::from(id.0)
+            .checked_sub(1)
+            .and_then(|at| self.rules.get(at))
+            .map_or(DEFAULT_SCOPE, |rule| rule.name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vantage(source: [u8; 4], vni: u32) -> Option<Vantage> {
+        Some(Vantage { source: source.into(), vni })
+    }
+
+    #[test]
+    fn rules_place_copies_and_the_rest_is_default() {
+        let scopes = Scopes {
+            rules: vec![
+                "prod=vni:7,source:10.1.0.0/16".parse().unwrap(),
+                "prod=vni:8".parse().unwrap(),
+            ],
+            ..Scopes::default()
+        };
+        let name = |v| scopes.name(scopes.place(v, 0).unwrap()).to_owned();
+        assert_eq!(name(vantage([10, 1, 2, 3], 7)), "prod");
+        assert_eq!(name(vantage([10, 2, 2, 3], 7)), "default");
+        assert_eq!(name(vantage([10, 2, 2, 3], 8)), "prod");
+        assert_eq!(scopes.place(vantage([10, 1, 2, 3], 7), 0), scopes.place(vantage([9; 4], 8), 0));
+    }
+
+    #[test]
+    fn a_sender_that_is_not_allowed_has_no_place() {
+        let scopes = Scopes {
+            allowed_sources: vec!["10.0.0.0/8".parse().unwrap()],
+            allowed_vnis: vec![5],
+            ..Scopes::default()
+        };
+        assert!(scopes.place(vantage([10, 9, 9, 9], 5), 0).is_some());
+        assert!(scopes.place(vantage([11, 9, 9, 9], 5), 0).is_none());
+        assert!(scopes.place(vantage([10, 9, 9, 9], 6), 0).is_none());
+    }
+
+    #[test]
+    fn bad_text_is_explained() {
+        assert!("10.0.0.0/33".parse::<Network>().is_err());
+        assert!("x=vni:y".parse::<ScopeRule>().unwrap_err().contains("no VNI"));
+        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains([1, 2, 3, 4].into()));
+    }
+}

@@ -1,0 +1,280 @@
+//! What is known of a flow's conversation, and the verdict that follows from it.
+
+use crate::{
+    detect::{Facts, Match},
+    flow::Flow,
+    model::{
+        AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Origin, Outcome,
+        PlaintextReason, Roles, Side, Transport, UnknownReason, Verdict,
+        evidence::EVIDENCE_MAX,
+        tls::{HandshakeOutcome, TlsFacts},
+        verdict::LAYERS_MAX,
+    },
+};
+
+/// Everything learnt so far; only ever gains (design: the lattice).
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    layers: Vec<&'static str>,
+    evidence: Vec<Evidence>,
+    app: Option<(&'static str, AppSource)>,
+    encryption: Option<Encryption>,
+    /// Name of the upgrade that led to the present layer, counted only if TLS follows.
+    pending_upgrade: Option<&'static str>,
+    upgrade: Option<&'static str>,
+    /// A layer began and its bytes were not recognised.
+    opaque_layer: bool,
+    reason: Option<PlaintextReason>,
+    credentials: Credentials,
+    fits: [bool; 2],
+    mismatch: [bool; 2],
+    refused: bool,
+    /// The proof lies in a stream whose beginning was not seen.
+    midstream: bool,
+    unknown: Option<UnknownReason>,
+    tls: Option<(TlsFacts, Outcome)>,
+}
+
+/// Names of layers that only carry others.
+const CARRIERS: [&str; 1] = ["proxy"];
+
+impl Summary {
+    /// An ESP flow: encrypted by its IP protocol number (RFC 4303), whatever it carries.
+    pub(super) fn esp(side: Side) -> Self {
+        let mark = Mark {
+            rule: "ipsec.esp",
+            side,
+            offset: 0,
+            length: 0,
+            constant: "IP protocol 50",
+        };
+        let mut summary = Self::default();
+        let found = Match { encryption: Some(Encryption::Ipsec), mark };
+        summary.matched("esp", found, 0, true);
+        summary
+    }
+
+    /// Whether another layer may begin.
+    pub(super) fn has_room_for_layer(&self) -> bool {
+        self.layers.len() < LAYERS_MAX
+    }
+
+    /// A layer was recognised. `offset`: stream offset of the bytes the mark refers to.
+    pub(super) fn matched(&mut self, name: &'static str, found: Match, offset: u64, known: bool) {
+        self.layers.push(name);
+        self.opaque_layer = false;
+        self.midstream = !known;
+        self.fits = [false; 2];
+        self.mismatch = [false; 2];
+        self.refused = false;
+        self.fit(found.mark.side);
+        self.prove(found.mark, offset);
+        match found.encryption {
+            Some(Encryption::Tls) => {
+                self.upgrade = self.pending_upgrade.take().or(self.upgrade);
+                self.app = self.app.map(|(app, _)| (app, AppSource::Upgrade));
+            }
+            _ if !CARRIERS.contains(&name) => self.app = Some((name, AppSource::Payload)),
+            _ => {}
+        }
+        self.encryption = found.encryption.or(self.encryption);
+    }
+
+    /// A message of a recognised layer was read.
+    pub(super) fn learn(&mut self, side: Side, facts: Facts, offset: u64) {
+        if facts.fits {
+            self.fit(side);
+        }
+        if facts.mismatch
+            && let Some(mismatch) = self.mismatch.get_mut(index(side))
+        {
+            *mismatch = true;
+        }
+        self.refused |= facts.refused;
+        self.credentials = self.credentials.with(facts.credentials);
+        self.reason = facts.reason.or(self.reason);
+        self.encryption = facts.encryption.or(self.encryption);
+        if let Some(mark) = facts.mark {
+            self.prove(mark, offset);
+        }
+    }
+
+    /// A new layer begins behind the present one.
+    pub(super) fn layer(&mut self, upgrade: Option<&'static str>) {
+        self.pending_upgrade = upgrade;
+    }
+
+    /// What the handshake reader knows, and how the handshake stands.
+    pub(super) fn tls(&mut self, facts: TlsFacts, outcome: Outcome, null_cipher: bool) {
+        if null_cipher {
+            self.encryption = Some(Encryption::Plaintext);
+            self.reason = Some(PlaintextReason::NullCipher);
+        }
+        if self.app.is_none()
+            && let Some(alpn) = facts.alpn.as_ref().and_then(|a| alpn_app(a.as_str()))
+        {
+            self.app = Some((alpn, AppSource::Alpn));
+        }
+        self.tls = Some((facts, outcome));
+    }
+
+    /// Watching ended without a match.
+    pub(super) fn unrecognised(&mut self, reason: UnknownReason) {
+        if self.layers.is_empty() {
+            self.unknown = Some(reason);
+        } else if reason != UnknownReason::NoPayload {
+            self.opaque_layer = true;
+            self.unknown = Some(reason);
+        }
+    }
+
+    /// Evidence only: `side` spoke this layer's protocol.
+    pub(super) fn fit(&mut self, side: Side) {
+        if let Some(fits) = self.fits.get_mut(index(side)) {
+            *fits = true;
+        }
+    }
+
+    /// `side` spoke something else.
+    pub(super) fn misfit(&mut self, side: Side) {
+        if let Some(mismatch) = self.mismatch.get_mut(index(side)) {
+            *mismatch = true;
+        }
+    }
+
+    /// The two ends were exchanged before anything was learnt.
+    pub(super) fn is_decided(&self) -> bool {
+        self.encryption.is_some()
+    }
+
+    fn prove(&mut self, mark: Mark, offset: u64) {
+        let Mark { rule, side, length, constant, .. } = mark;
+        let known = self.evidence.iter().any(|e| e.rule == rule && e.side == side);
+        if !known && self.evidence.len() < EVIDENCE_MAX {
+            let offset = offset + u64::from(mark.offset);
+            self.evidence.push(Evidence { rule, side, offset, length, constant });
+        }
+    }
+
+    /// The verdict on `flow`, as things stand.
+    pub fn verdict<T>(&self, flow: &Flow<T>) -> Verdict {
+        let encryption = match self.encryption {
+            Some(encryption) if !self.opaque_layer => encryption,
+            _ => Encryption::Unknown,
+        };
+        let decided = encryption != Encryption::Unknown;
+        let plaintext = matches!(encryption, Encryption::Plaintext | Encryption::Partial);
+        Verdict {
+            encryption,
+            outcome: self.outcome(flow),
+            app: self.app.map(|(name, _)| name),
+            app_source: self.app.map(|(_, source)| source),
+            layers: self.layers.clone(),
+            upgrade: self.upgrade,
+            plaintext_reason: self.reason.filter(|_| plaintext),
+            credentials: self.credentials,
+            confidence: decided.then(|| self.confidence()),
+            unknown_reason: (!decided).then(|| self.unknown_reason(flow)),
+            evidence: self.evidence.clone(),
+            tls: self.tls.as_ref().map(|(facts, outcome)| {
+                let ended = match outcome {
+                    Outcome::Established => HandshakeOutcome::Completed,
+                    Outcome::Refused if facts.alert.is_some() => HandshakeOutcome::Alert,
+                    Outcome::Refused | Outcome::Attempt => HandshakeOutcome::Abandoned,
+                    Outcome::Unknown => HandshakeOutcome::Unknown,
+                };
+                Box::new(TlsFacts { outcome: Some(facts.outcome.unwrap_or(ended)), ..facts.clone() })
+            }),
+        }
+    }
+
+    fn confidence(&self) -> Confidence {
+        match (self.midstream, self.fits) {
+            (true, _) => Confidence::Midstream,
+            (false, [true, true]) => Confidence::BothSides,
+            (false, _) => Confidence::OneSide,
+        }
+    }
+
+    fn outcome<T>(&self, flow: &Flow<T>) -> Outcome {
+        if self.layers.is_empty() {
+            return Outcome::Unknown;
+        }
+        if self.refused || self.mismatch.contains(&true) {
+            return Outcome::Refused;
+        }
+        if self.opaque_layer {
+            return Outcome::Established;
+        }
+        if let Some((_, outcome)) = &self.tls
+            && *outcome != Outcome::Attempt
+            && *outcome != Outcome::Unknown
+        {
+            return *outcome;
+        }
+        match self.fits {
+            [true, true] if self.tls.is_none() => Outcome::Established,
+            [true, true] => Outcome::Unknown,
+            [client, server] => {
+                let silent = if client { Side::Server } else { Side::Client };
+                debug_assert!(client || server, "a match fits at least one side");
+                self.one_sided(flow, silent)
+            }
+        }
+    }
+
+    /// One side proved the protocol: did the other answer?
+    fn one_sided<T>(&self, flow: &Flow<T>, silent: Side) -> Outcome {
+        let handshake_only = self.tls.is_some();
+        if flow.has_payload(silent) {
+            return if handshake_only { Outcome::Unknown } else { Outcome::Established };
+        }
+        if flow.key.transport != Transport::Tcp {
+            return Outcome::Attempt;
+        }
+        // The speaker's acknowledgements tell of an answer that was not mirrored.
+        let speaker = flow.direction(silent.other());
+        match speaker.acks_payload() {
+            true if handshake_only => Outcome::Unknown,
+            true => Outcome::Established,
+            false if flow.direction(silent).tallies().next().is_none() && speaker.acked.is_none() => {
+                Outcome::Unknown
+            }
+            false => Outcome::Attempt,
+        }
+    }
+
+    fn unknown_reason<T>(&self, flow: &Flow<T>) -> UnknownReason {
+        if !flow.has_payload(Side::Client) && !flow.has_payload(Side::Server) {
+            return UnknownReason::NoPayload;
+        }
+        let late = flow.origin == Origin::Midstream && flow.roles != Roles::Handshake;
+        match self.unknown {
+            Some(reason @ (UnknownReason::Binary | UnknownReason::HighEntropy)) if late => {
+                debug_assert!(reason != UnknownReason::Memory);
+                UnknownReason::MidstreamOpaque
+            }
+            Some(reason) => reason,
+            None => UnknownReason::TooShort,
+        }
+    }
+}
+
+/// Application by ALPN protocol id (IANA TLS ALPN registry), where the id names one.
+fn alpn_app(id: &str) -> Option<&'static str> {
+    Some(match id {
+        "h2" => "http2",
+        "http/1.1" | "http/1.0" => "http",
+        "postgresql" => "postgresql",
+        "dot" => "dns",
+        _ => return None,
+    })
+}
+
+/// Position of a side in per-side arrays.
+pub(super) const fn index(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}

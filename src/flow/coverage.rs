@@ -1,0 +1,196 @@
+//! Which part of a direction's sequence space one vantage has delivered.
+
+/// Holes remembered at once; with more the counts simply stay `partial`.
+const HOLES_MAX: usize = 3;
+
+/// Sequence space seen, as an outer range and the holes in it. 32-bit arithmetic wraps as TCP does.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    start: u32,
+    end: u32,
+    begun: bool,
+    overflow: bool,
+    holes: [(u32, u32); HOLES_MAX],
+    count: u8,
+    /// Holes ever opened.
+    opened: u32,
+}
+
+/// What a segment brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Sequence space not seen before.
+    New,
+    /// Only what had been seen.
+    Again,
+}
+
+impl Coverage {
+    /// Adds `length` sequence numbers from `seq`.
+    pub fn add(&mut self, seq: u32, length: u32) -> Seen {
+        let end = seq.wrapping_add(length);
+        if !self.begun {
+            (self.start, self.end, self.begun) = (seq, end, true);
+            return Seen::New;
+        }
+        if before(seq, self.start) {
+            // Reordered at the very beginning: what lies between is a hole.
+            if before(end, self.start) {
+                self.open_hole(end, self.start);
+            }
+            self.start = seq;
+            return Seen::New;
+        }
+        if !before(seq, self.end) {
+            if seq != self.end {
+                self.open_hole(self.end, seq);
+            }
+            self.end = end;
+            return Seen::New;
+        }
+        let filled = self.fill(seq, end);
+        if before(self.end, end) {
+            self.end = end;
+            return Seen::New;
+        }
+        if filled { Seen::New } else { Seen::Again }
+    }
+
+    /// Whether everything between the first and the last number was seen.
+    pub const fn is_gapless(&self) -> bool {
+        self.count == 0 && !self.overflow
+    }
+
+    /// Holes open now.
+    pub fn holes(&self) -> u32 {
+        u32::from(self.count) + u32::from(self.overflow)
+    }
+
+    /// The smallest range holding both.
+    #[must_use]
+    pub fn union_bounds(mut self, other: &Self) -> Self {
+        if !other.begun {
+            return self;
+        }
+        if !self.begun {
+            return other.clone();
+        }
+        if before(other.start, self.start) {
+            self.start = other.start;
+        }
+        if before(self.end, other.end) {
+            self.end = other.end;
+        }
+        self
+    }
+
+    /// Whether both begin and end alike.
+    pub const fn same_bounds(&self, other: &Self) -> bool {
+        self.begun == other.begun && self.start == other.start && self.end == other.end
+    }
+
+    /// Distance from the nearer end of the range to `seq`: 0 when inside.
+    pub const fn distance(&self, seq: u32) -> u32 {
+        if !self.begun {
+            return 0;
+        }
+        if before(seq, self.start) {
+            return self.start.wrapping_sub(seq);
+        }
+        if before(self.end, seq) {
+            return seq.wrapping_sub(self.end);
+        }
+        0
+    }
+
+    fn open_hole(&mut self, from: u32, to: u32) {
+        self.opened = self.opened.saturating_add(1);
+        match self.holes.get_mut(usize::from(self.count)) {
+            Some(hole) => {
+                *hole = (from, to);
+                self.count += 1;
+            }
+            None => self.overflow = true,
+        }
+    }
+
+    /// Takes `seq..end` out of the holes; true if it filled any part.
+    fn fill(&mut self, seq: u32, end: u32) -> bool {
+        let old = self.holes;
+        let count = usize::from(self.count);
+        self.count = 0;
+        let mut filled = false;
+        for (from, to) in old.into_iter().take(count) {
+            let (cut_from, cut_to) = (later(from, seq), earlier(to, end));
+            if !before(cut_from, cut_to) {
+                self.keep(from, to);
+                continue;
+            }
+            filled = true;
+            self.keep(from, cut_from);
+            self.keep(cut_to, to);
+        }
+        filled
+    }
+
+    fn keep(&mut self, from: u32, to: u32) {
+        if before(from, to) {
+            let opened = self.opened;
+            self.open_hole(from, to);
+            self.opened = opened;
+        }
+    }
+}
+
+/// `a` comes before `b` in sequence space (RFC 9293 section 3.4).
+const fn before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
+}
+
+const fn later(a: u32, b: u32) -> u32 {
+    if before(a, b) { b } else { a }
+}
+
+const fn earlier(a: u32, b: u32) -> u32 {
+    if before(a, b) { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_order_segments_leave_no_gap() {
+        let mut c = Coverage::default();
+        assert_eq!(c.add(100, 10), Seen::New);
+        assert_eq!(c.add(110, 10), Seen::New);
+        assert_eq!(c.add(100, 10), Seen::Again);
+        assert!(c.is_gapless());
+    }
+
+    #[test]
+    fn a_hole_opens_and_closes_across_the_wrap() {
+        let mut c = Coverage::default();
+        c.add(u32::MAX - 4, 5);
+        c.add(10, 10);
+        assert_eq!(c.holes(), 1);
+        assert_eq!(c.add(0, 4), Seen::New);
+        assert_eq!(c.holes(), 1);
+        assert_eq!(c.add(4, 6), Seen::New);
+        assert!(c.is_gapless());
+        assert_eq!(c.add(2, 4), Seen::Again);
+    }
+
+    #[test]
+    fn more_holes_than_remembered_stay_partial() {
+        let mut c = Coverage::default();
+        for i in 0..6 {
+            c.add(i * 100, 10);
+        }
+        assert!(!c.is_gapless());
+        for i in 0..6 {
+            c.add(i * 100 + 10, 90);
+        }
+        assert!(!c.is_gapless(), "what was forgotten is never claimed");
+    }
+}

@@ -1,0 +1,229 @@
+//! Flows: who talks, how much, seen from where. Fixed capacity, aged by packet time.
+//!
+//! [`FlowTable`] owns the flows and decides when one begins and ends; [`Stream`] turns segments into contiguous bytes;
+//! [`Tally`] counts what one vantage delivered of one direction. What is *said* about a flow is the engine's business:
+//! each [`Flow`] carries it as an opaque `T`.
+#![forbid(unsafe_code)]
+
+mod coverage;
+mod roles;
+mod stream;
+mod table;
+mod vantage;
+
+pub use coverage::{Coverage, Seen};
+pub use roles::first_guess;
+pub use stream::{Gap, HELD_SEGMENTS_MAX, Pushed, Stream};
+pub use table::{Arrival, FlowId, FlowTable, Limits, TableCounters};
+pub use vantage::{VantageId, VantageTable};
+
+use crate::model::{FlowKey, Origin, Roles, Segment, Side, State, TcpHeader, Timestamp, Transport};
+
+/// One conversation between two endpoints.
+#[derive(Debug)]
+pub struct Flow<T> {
+    /// Scope and canonical 5-tuple.
+    pub key: FlowKey,
+    /// Creation order, for stable output.
+    pub serial: u64,
+    /// First and last packet.
+    pub first: Timestamp,
+    /// Last packet.
+    pub last: Timestamp,
+    /// From `key.a`, and from `key.b`.
+    pub directions: [Direction; 2],
+    /// Which direction is the client's.
+    pub client: usize,
+    /// How we know.
+    pub roles: Roles,
+    /// Whether the beginning was seen.
+    pub origin: Origin,
+    /// How it stands.
+    pub state: State,
+    /// What the engine keeps.
+    pub data: T,
+}
+
+/// What one end sends.
+#[derive(Debug, Default)]
+pub struct Direction {
+    /// First sequence number after the SYN, when seen.
+    pub isn: Option<u32>,
+    /// First and highest acknowledgement number sent in this direction.
+    pub acked: Option<(u32, u32)>,
+    /// FIN seen.
+    pub fin: bool,
+    /// What the first vantage delivered.
+    main: Tally,
+    /// What further vantages delivered.
+    more: Vec<Tally>,
+}
+
+/// Most vantages counted for one direction.
+pub const VANTAGES_MAX: usize = 4;
+
+/// Packets and bytes of one direction from one vantage.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Which vantage.
+    pub vantage: VantageId,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the innermost IP packets, headers included.
+    pub bytes: u64,
+    /// Payload bytes according to the headers, retransmissions included.
+    pub payload: u64,
+    /// Copies that arrived cut.
+    pub truncated: u32,
+    /// TCP segments that brought only what had been seen.
+    pub retransmits: u32,
+    /// TCP sequence space seen.
+    pub coverage: Coverage,
+}
+
+impl Direction {
+    /// Counts one packet.
+    fn count(&mut self, vantage: VantageId, segment: &Segment<'_>) {
+        let Some(tally) = self.tally_mut(vantage) else { return };
+        tally.packets += 1;
+        tally.bytes += u64::from(segment.ip_len);
+        tally.payload += u64::from(segment.payload_len);
+        let captured = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
+        tally.truncated += u32::from(captured < segment.payload_len);
+        if let Some(tcp) = segment.tcp {
+            let length = segment.payload_len + u32::from(tcp.has(TcpHeader::SYN));
+            if length > 0 && tally.coverage.add(tcp.seq, length) == Seen::Again {
+                tally.retransmits += 1;
+            }
+        }
+    }
+
+    fn tally_mut(&mut self, vantage: VantageId) -> Option<&mut Tally> {
+        if self.main.packets == 0 {
+            self.main.vantage = vantage;
+        }
+        if self.main.vantage == vantage {
+            return Some(&mut self.main);
+        }
+        if let Some(at) = self.more.iter().position(|t| t.vantage == vantage) {
+            return self.more.get_mut(at);
+        }
+        if self.more.len() + 1 >= VANTAGES_MAX {
+            return None;
+        }
+        self.more.push(Tally { vantage, ..Tally::default() });
+        self.more.last_mut()
+    }
+
+    /// Every vantage's tally, in order of appearance; none before the first packet.
+    pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        std::iter::once(&self.main).chain(&self.more).filter(|t| t.packets > 0)
+    }
+
+    /// Whether `vantage` has delivered a packet of this direction.
+    pub fn knows(&self, vantage: VantageId) -> bool {
+        self.tallies().any(|t| t.vantage == vantage)
+    }
+
+    /// The vantage to count by: one without gaps that saw all the others saw, else the one that saw most.
+    ///
+    /// The flag tells whether the counts are exact: no gap in its sequence space, nothing before or after it elsewhere.
+    pub fn elected(&self) -> (&Tally, bool) {
+        let widest = self.tallies().fold(None, |all: Option<Coverage>, t| match all {
+            Some(all) => Some(all.union_bounds(&t.coverage)),
+            None => Some(t.coverage.clone()),
+        });
+        let Some(widest) = widest else { return (&self.main, true) };
+        let complete = |t: &&Tally| t.coverage.is_gapless() && t.coverage.same_bounds(&widest);
+        // A lost pure acknowledgement leaves no hole, so among equals the one that saw most is nearest to the truth.
+        let most = |t: &&Tally| (t.packets, t.bytes, std::cmp::Reverse(t.vantage));
+        match self.tallies().filter(complete).max_by_key(most) {
+            Some(tally) => (tally, true),
+            None => (self.tallies().max_by_key(most).unwrap_or(&self.main), false),
+        }
+    }
+
+    /// Notes an acknowledgement number sent in this direction.
+    fn acknowledge(&mut self, ack: u32) {
+        self.acked = Some(match self.acked {
+            None => (ack, ack),
+            Some((first, high)) if ack.wrapping_sub(high).cast_signed() > 0 => (first, ack),
+            Some(range) => range,
+        });
+    }
+
+    /// Whether the acknowledgements sent here prove that the other end has sent payload.
+    ///
+    /// `syn_seen`: the first acknowledgement is that of a SYN/ACK exchange and covers no payload.
+    pub fn acks_payload(&self) -> bool {
+        self.acked.is_some_and(|(first, high)| high.wrapping_sub(first) > 1)
+    }
+}
+
+impl<T> Flow<T> {
+    /// Counts `segment`, sent in `direction` and copied at `vantage`; follows the TCP state.
+    fn count(&mut self, direction: usize, vantage: VantageId, segment: &Segment<'_>) {
+        self.first = self.first.min(segment.time);
+        self.last = self.last.max(segment.time);
+        let Some(dir) = self.directions.get_mut(direction) else { return };
+        dir.count(vantage, segment);
+        let Some(tcp) = segment.tcp else { return };
+        if tcp.has(TcpHeader::ACK) {
+            dir.acknowledge(tcp.ack);
+        }
+        if tcp.has(TcpHeader::SYN) {
+            dir.isn = Some(tcp.seq);
+            self.origin = Origin::Start;
+            self.roles = Roles::Handshake;
+            self.client = if tcp.has(TcpHeader::ACK) { 1 - direction } else { direction };
+        }
+        if let Some(dir) = self.directions.get_mut(direction) {
+            dir.fin |= tcp.has(TcpHeader::FIN);
+        }
+        if tcp.has(TcpHeader::RST) {
+            self.state = State::Reset;
+        } else if self.state == State::Open && self.directions.iter().all(|d| d.fin) {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Whether `vantage` is the one that first delivered `direction`.
+    pub fn is_first_vantage(&self, direction: usize, vantage: VantageId) -> bool {
+        self.directions.get(direction).is_some_and(|d| d.main.vantage == vantage)
+    }
+
+    /// Highest acknowledgement sent *to* each direction's sender.
+    pub fn acked(&self) -> [Option<u32>; 2] {
+        let [a, b] = &self.directions;
+        [b.acked.map(|(_, high)| high), a.acked.map(|(_, high)| high)]
+    }
+
+    /// What `side` sends.
+    pub const fn direction(&self, side: Side) -> &Direction {
+        let [a, b] = &self.directions;
+        match (side, self.client) {
+            (Side::Client, 0) | (Side::Server, 1..) => a,
+            (Side::Client, 1..) | (Side::Server, 0) => b,
+        }
+    }
+
+    /// Packet and payload counts over all vantages, for liveness only.
+    pub fn has_payload(&self, side: Side) -> bool {
+        self.direction(side).tallies().any(|t| t.payload > 0)
+    }
+
+    /// Idle time after which the flow ends.
+    fn idle_ns_max(&self, limits: &Limits) -> u64 {
+        match (self.key.transport, self.state) {
+            (Transport::Tcp, State::Open) if self.directions.iter().all(|d| d.main.packets > 0) => {
+                limits.tcp_idle_ns
+            }
+            (Transport::Tcp, State::Open) if self.directions.iter().any(|d| d.main.payload > 0) => {
+                limits.tcp_idle_ns
+            }
+            (Transport::Tcp, State::Open) => limits.half_open_idle_ns,
+            (Transport::Tcp, _) => limits.linger_ns,
+            (Transport::Udp | Transport::Esp, _) => limits.udp_idle_ns,
+        }
+    }
+}

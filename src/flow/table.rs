@@ -1,0 +1,421 @@
+//! The flow table: fixed capacity, one entry per connection, aged by packet time on a timer wheel.
+
+use hashbrown::HashMap;
+
+use super::{Direction, Flow, VantageId};
+use crate::model::{FlowKey, Origin, Roles, Segment, State, TcpHeader, Timestamp, Transport};
+
+/// A flow's place in the table; valid until the flow ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowId(u32);
+
+/// Bounds of the table.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most flows at once.
+    pub flows_max: usize,
+    /// TCP idle time.
+    pub tcp_idle_ns: u64,
+    /// TCP idle time before both ends have spoken.
+    pub half_open_idle_ns: u64,
+    /// UDP and ESP idle time.
+    pub udp_idle_ns: u64,
+    /// How long a closed TCP flow waits for late copies.
+    pub linger_ns: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = |s: u64| s * crate::model::time::NS_PER_S;
+        Self {
+            flows_max: 1 << 20,
+            tcp_idle_ns: seconds(300),
+            half_open_idle_ns: seconds(20),
+            udp_idle_ns: seconds(60),
+            linger_ns: seconds(2),
+        }
+    }
+}
+
+/// What the table met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounters {
+    /// Flows begun.
+    pub flows: u64,
+    /// Flows pushed out of a full table.
+    pub evicted: u64,
+    /// Connections told apart although their keys are equal (two networks under one scope).
+    pub scope_collision: u64,
+    /// Segments of a vantage that fit no connection known.
+    pub stray: u64,
+    /// Ports used again by a new connection.
+    pub port_reuse: u64,
+}
+
+/// One packet as the table needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'s, 'a> {
+    /// Scope and canonical 5-tuple.
+    pub key: FlowKey,
+    /// Direction: 0 from `key.a`, 1 from `key.b`.
+    pub direction: usize,
+    /// Where it was copied.
+    pub vantage: VantageId,
+    /// The segment.
+    pub segment: &'s Segment<'a>,
+    /// First guess: is the sender the client, and how sure.
+    pub guess: (bool, Roles),
+}
+
+/// Flows by key.
+#[derive(Debug)]
+pub struct FlowTable<T> {
+    limits: Limits,
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+    index: HashMap<FlowKey, u32, foldhash::fast::RandomState>,
+    wheel: Vec<u32>,
+    /// Second up to which the wheel has turned.
+    turned: Option<u64>,
+    serial: u64,
+    /// What the table met.
+    pub counters: TableCounters,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    flow: Option<Flow<T>>,
+    /// Next flow of the same key.
+    sibling: u32,
+    previous: u32,
+    next: u32,
+    wheel: u32,
+}
+
+/// No slot.
+const NIL: u32 = u32::MAX;
+/// Seconds on the wheel.
+const WHEEL_SECONDS: u64 = 512;
+/// Sequence numbers further apart than this belong to different connections.
+const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
+/// Connections of one key told apart at once.
+const SIBLINGS_MAX: usize = 8;
+
+/// How a segment relates to a flow of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Belongs,
+    /// The ports serve a new connection.
+    Reuse,
+    /// Another connection, elsewhere.
+    Other,
+    /// Belongs to nothing known and begins nothing.
+    Stray,
+}
+
+impl<T: Default> FlowTable<T> {
+    /// An empty table.
+    pub fn new(limits: Limits) -> Self {
+        let wheel = vec![NIL; usize::try_from(WHEEL_SECONDS).unwrap_or(512)];
+        Self {
+            limits,
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            wheel,
+            turned: None,
+            serial: 0,
+            counters: TableCounters::default(),
+        }
+    }
+
+    /// Counts a packet on its flow, which may be new. Flows that end by this go to `ended`.
+    pub fn arrive(
+        &mut self,
+        arrival: &Arrival<'_, '_>,
+        ended: &mut Vec<Flow<T>>,
+    ) -> Option<FlowId> {
+        let slot = match self.find(arrival) {
+            (Some(slot), Fit::Belongs) => slot,
+            (Some(slot), Fit::Reuse) => {
+                self.counters.port_reuse += 1;
+                ended.extend(self.remove(slot));
+                self.create(arrival, ended)
+            }
+            (_, Fit::Stray) => {
+                self.counters.stray += 1;
+                return None;
+            }
+            (head, Fit::Other) => {
+                self.counters.scope_collision += u64::from(head.is_some());
+                self.create(arrival, ended)
+            }
+            (None, _) => self.create(arrival, ended),
+        };
+        let flow = self.slots.get_mut(index(slot))?.flow.as_mut()?;
+        let before = flow.state;
+        flow.count(arrival.direction, arrival.vantage, arrival.segment);
+        if flow.state != before {
+            self.schedule(slot);
+        }
+        Some(FlowId(slot))
+    }
+
+    /// The flow at `id`.
+    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<T>> {
+        self.slots.get_mut(index(id.0))?.flow.as_mut()
+    }
+
+    /// Ends what has been idle for too long.
+    pub fn expire(&mut self, now: Timestamp, ended: &mut Vec<Flow<T>>) {
+        let second = now.seconds();
+        let turned = *self.turned.get_or_insert(second);
+        if second <= turned {
+            return;
+        }
+        self.turned = Some(second);
+        for tick in turned + 1..=second.min(turned + WHEEL_SECONDS) {
+            self.turn(tick, now, ended);
+        }
+    }
+
+    /// Ends every flow as it stands, in order of creation.
+    pub fn drain(&mut self, ended: &mut Vec<Flow<T>>) {
+        let from = ended.len();
+        ended.extend(self.slots.iter_mut().filter_map(|slot| slot.flow.take()));
+        if let Some(drained) = ended.get_mut(from..) {
+            drained.sort_by_key(|flow| flow.serial);
+        }
+        self.slots.clear();
+        self.free.clear();
+        self.index.clear();
+        self.wheel.fill(NIL);
+    }
+
+    /// Flows alive.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether no flow is alive.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every flow alive, with its place.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (FlowId, &mut Flow<T>)> {
+        (0_u32..).zip(&mut self.slots).filter_map(|(at, slot)| Some((FlowId(at), slot.flow.as_mut()?)))
+    }
+
+    /// The flow of a packet: first one that knows its vantage, then one that fits its sequence numbers.
+    fn find(&self, arrival: &Arrival<'_, '_>) -> (Option<u32>, Fit) {
+        let Some(head) = self.index.get(&arrival.key).copied() else { return (None, Fit::Other) };
+        let mut fallback = (Some(head), Fit::Other);
+        let mut chain = 0;
+        let mut at = head;
+        while let Some(slot) = self.slots.get(index(at)) {
+            if let Some(flow) = &slot.flow {
+                let knows = flow.directions.iter().any(|d| d.knows(arrival.vantage));
+                let fit = flow.fit(arrival, knows);
+                if knows {
+                    return (Some(at), if fit == Fit::Reuse { fit } else { Fit::Belongs });
+                }
+                if fallback.1 == Fit::Other || fallback.1 == Fit::Stray && fit == Fit::Belongs {
+                    fallback = (Some(at), fit);
+                }
+            }
+            chain += 1;
+            at = slot.sibling;
+        }
+        if fallback.1 == Fit::Other && chain >= SIBLINGS_MAX { (None, Fit::Stray) } else { fallback }
+    }
+
+    fn create(&mut self, arrival: &Arrival<'_, '_>, ended: &mut Vec<Flow<T>>) -> u32 {
+        if self.free.is_empty() && self.slots.len() >= self.limits.flows_max {
+            self.evict(ended);
+        }
+        let flow = Flow::begin(arrival, self.serial);
+        self.serial += 1;
+        self.counters.flows += 1;
+        let at = self.free.pop().unwrap_or_else(|| {
+            let at = u32::try_from(self.slots.len()).unwrap_or(NIL - 1);
+            self.slots.push(Slot { flow: None, sibling: NIL, previous: NIL, next: NIL, wheel: NIL });
+            at
+        });
+        let sibling = self.index.insert(arrival.key, at).unwrap_or(NIL);
+        if let Some(slot) = self.slots.get_mut(index(at)) {
+            slot.flow = Some(flow);
+            slot.sibling = sibling;
+        }
+        self.schedule(at);
+        at
+    }
+
+    /// Takes a flow out of the table.
+    fn remove(&mut self, at: u32) -> Option<Flow<T>> {
+        self.unlink(at);
+        let slot = self.slots.get_mut(index(at))?;
+        let flow = slot.flow.take()?;
+        let sibling = std::mem::replace(&mut slot.sibling, NIL);
+        self.free.push(at);
+        match self.index.get(&flow.key).copied() {
+            Some(head) if head == at => {
+                if sibling == NIL {
+                    self.index.remove(&flow.key);
+                } else {
+                    self.index.insert(flow.key, sibling);
+                }
+            }
+            Some(mut before) => {
+                while let Some(slot) = self.slots.get_mut(index(before)) {
+                    if slot.sibling == at {
+                        slot.sibling = sibling;
+                        break;
+                    }
+                    before = slot.sibling;
+                }
+            }
+            None => {}
+        }
+        Some(flow)
+    }
+
+    /// Pushes out the flow that is due next.
+    fn evict(&mut self, ended: &mut Vec<Flow<T>>) {
+        let turned = self.turned.unwrap_or(0);
+        let due = (0..WHEEL_SECONDS)
+            .filter_map(|ahead| self.wheel.get(wheel_index(turned + ahead)).copied())
+            .find(|at| *at != NIL);
+        if let Some(mut flow) = due.and_then(|at| self.remove(at)) {
+            self.counters.evicted += 1;
+            flow.state = State::Evicted;
+            ended.push(flow);
+        }
+    }
+
+    /// One second of the wheel: what is idle ends, the rest is put where it is due.
+    fn turn(&mut self, second: u64, now: Timestamp, ended: &mut Vec<Flow<T>>) {
+        let mut at = self.wheel.get(wheel_index(second)).copied().unwrap_or(NIL);
+        while let Some(slot) = self.slots.get(index(at)) {
+            let next = slot.next;
+            let due = slot.flow.as_ref().is_none_or(|f| f.due(&self.limits) <= now);
+            if due {
+                if let Some(mut flow) = self.remove(at) {
+                    if flow.state == State::Open {
+                        flow.state = State::Timeout;
+                    }
+                    ended.push(flow);
+                }
+            } else {
+                self.schedule(at);
+            }
+            at = next;
+        }
+    }
+
+    /// Puts a flow on the wheel at the second it is due.
+    fn schedule(&mut self, at: u32) {
+        self.unlink(at);
+        let Some(due) = self.slots.get(index(at)).and_then(|s| s.flow.as_ref()) else { return };
+        let due = due.due(&self.limits).seconds() + 1;
+        let turned = self.turned.unwrap_or(due.saturating_sub(WHEEL_SECONDS));
+        self.turned = Some(turned);
+        let second = due.clamp(turned + 1, turned + WHEEL_SECONDS - 1);
+        let place = wheel_index(second);
+        let head = self.wheel.get(place).copied().unwrap_or(NIL);
+        if let Some(slot) = self.slots.get_mut(index(at)) {
+            slot.previous = NIL;
+            slot.next = head;
+            slot.wheel = u32::try_from(place).unwrap_or(NIL);
+        }
+        if let Some(next) = self.slots.get_mut(index(head)) {
+            next.previous = at;
+        }
+        if let Some(first) = self.wheel.get_mut(place) {
+            *first = at;
+        }
+    }
+
+    fn unlink(&mut self, at: u32) {
+        let Some(slot) = self.slots.get_mut(index(at)) else { return };
+        let (previous, next, place) = (slot.previous, slot.next, slot.wheel);
+        if place == NIL {
+            return;
+        }
+        (slot.previous, slot.next, slot.wheel) = (NIL, NIL, NIL);
+        if let Some(next) = self.slots.get_mut(index(next)) {
+            next.previous = previous;
+        }
+        match self.slots.get_mut(index(previous)) {
+            Some(previous) => previous.next = next,
+            None => {
+                if let Some(first) = self.wheel.get_mut(index(place)) {
+                    *first = next;
+                }
+            }
+        }
+    }
+}
+
+impl<T: Default> Flow<T> {
+    fn begin(arrival: &Arrival<'_, '_>, serial: u64) -> Self {
+        let (sender_is_client, roles) = arrival.guess;
+        let client = if sender_is_client { arrival.direction } else { 1 - arrival.direction };
+        let origin = match arrival.key.transport {
+            Transport::Tcp => Origin::Midstream,
+            Transport::Udp | Transport::Esp => Origin::Start,
+        };
+        Self {
+            key: arrival.key,
+            serial,
+            first: arrival.segment.time,
+            last: arrival.segment.time,
+            directions: [Direction::default(), Direction::default()],
+            client,
+            roles,
+            origin,
+            state: State::Open,
+            data: T::default(),
+        }
+    }
+}
+
+impl<T> Flow<T> {
+    fn due(&self, limits: &Limits) -> Timestamp {
+        Timestamp(self.last.0.saturating_add(self.idle_ns_max(limits)))
+    }
+
+    /// How a segment of this key relates to this flow (design decision 8).
+    fn fit(&self, arrival: &Arrival<'_, '_>, knows: bool) -> Fit {
+        let Some(tcp) = arrival.segment.tcp else { return Fit::Belongs };
+        let Some(direction) = self.directions.get(arrival.direction) else { return Fit::Stray };
+        let open = self.state == State::Open;
+        let distance = direction.tallies().map(|t| t.coverage.distance(tcp.seq)).min().unwrap_or(0);
+        let far = distance > SEQUENCE_DISTANCE_MAX;
+        if tcp.has(TcpHeader::SYN) {
+            let same = direction.isn.map_or(!far, |isn| isn == tcp.seq);
+            let reply = tcp.has(TcpHeader::ACK);
+            return match (same, knows, open) {
+                (true, ..) => Fit::Belongs,
+                // A second SYN/ACK with another number is an oddity of one server, not a new connection.
+                (false, true, true) if reply => Fit::Belongs,
+                (false, true, _) | (false, false, false) => Fit::Reuse,
+                (false, false, true) => Fit::Other,
+            };
+        }
+        match (far, knows, arrival.segment.payload_len > 0) {
+            (true, true, true) if !open => Fit::Reuse,
+            (false, ..) | (true, true, _) => Fit::Belongs,
+            (true, false, true) => Fit::Other,
+            (true, false, false) => Fit::Stray,
+        }
+    }
+}
+
+fn index(at: u32) -> usize {
+    usize::try_from(at).unwrap_or(usize::MAX)
+}
+
+fn wheel_index(second: u64) -> usize {
+    usize::try_from(second % WHEEL_SECONDS).unwrap_or(0)
+}
