@@ -1,4 +1,4 @@
-//! TLS record layer and SSLv2 hello. RFC 8446 section 5.1, RFC 5246 section 6.2.1, RFC 6101 appendix E.
+//! TLS record layer and `SSLv2` hello. RFC 8446 section 5.1, RFC 5246 section 6.2.1, RFC 6101 appendix E.
 use super::{Detector, Directions, Info, Probe, View};
 use crate::model::{Credentials, Transport};
 

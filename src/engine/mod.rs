@@ -7,6 +7,7 @@
 //! `credentials`; nothing turns encrypted into plaintext or back (a NULL cipher is settled with the ServerHello).
 #![forbid(unsafe_code)]
 
+mod choose;
 mod report;
 mod scopes;
 mod session;
@@ -18,8 +19,8 @@ use std::{collections::VecDeque, sync::LazyLock};
 
 pub use report::{RecordContext, expected_service};
 pub use scopes::{BadNetwork, Network, ScopeRule, Scopes};
-use session::{Close, Context, Session};
 pub use session::PREFIX_BYTES_MAX;
+use session::{Close, Context, Session};
 pub use summary::Summary;
 pub use trace::{TraceEvent, TraceStep};
 
@@ -237,7 +238,7 @@ impl Shard {
         let vantage = self.vantages.intern(segment.vantage);
         let (key, forward) = FlowKey::new(scope, segment.transport, segment.src, segment.dst);
         let direction = usize::from(!forward);
-        let guess = first_guess(segment.src, segment.dst, |port| is_service(port));
+        let guess = first_guess(segment.src, segment.dst, is_service);
         let arrival = Arrival { key, direction, vantage, segment, guess };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
         self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
@@ -273,7 +274,9 @@ impl Shard {
     fn bound_memory(&mut self) {
         while self.session_bytes > self.settings.session_bytes_max {
             let Some((id, serial)) = self.begun.pop_front() else { return };
-            let Some(flow) = self.table.get_mut(id).filter(|f| f.serial == serial) else { continue };
+            let Some(flow) = self.table.get_mut(id).filter(|f| f.serial == serial) else {
+                continue;
+            };
             let before = flow.data.session_bytes;
             let closed = close(flow, Close::Memory);
             if closed {
@@ -285,9 +288,9 @@ impl Shard {
         if self.begun.len() > 1024 && self.begun.len() > 4 * self.sessions {
             let table = &mut self.table;
             self.begun.retain(|(id, serial)| {
-                table.get_mut(*id).is_some_and(|f| {
-                    f.serial == *serial && matches!(f.data.work, Work::Watched(_))
-                })
+                table
+                    .get_mut(*id)
+                    .is_some_and(|f| f.serial == *serial && matches!(f.data.work, Work::Watched(_)))
             });
         }
     }
@@ -457,8 +460,7 @@ fn transport_mask(transport: Transport) -> CandidateMask {
 /// Whether a port is a usual one of any protocol we know.
 fn is_service(port: u16) -> bool {
     static PORTS: LazyLock<Vec<u16>> = LazyLock::new(|| {
-        let mut ports: Vec<u16> =
-            DETECTORS.iter().flat_map(|d| d.info().ports).copied().collect();
+        let mut ports: Vec<u16> = DETECTORS.iter().flat_map(|d| d.info().ports).copied().collect();
         ports.sort_unstable();
         ports
     });

@@ -12,9 +12,7 @@ use crate::{
     inspect::tls::{alert_name, cipher_name, group_name},
     model::{
         FlowKey, Side, Verdict,
-        record::{
-            AlertRecord, EvidenceRecord, Record, SCHEMA_VERSION, TlsRecord, VantageRecord,
-        },
+        record::{AlertRecord, EvidenceRecord, Record, SCHEMA_VERSION, TlsRecord, VantageRecord},
         tls::{HandshakeOutcome, TlsFacts, TlsVersion},
     },
 };

@@ -4,15 +4,13 @@
 //! a TLS layer is read until nothing more can be learnt. Then the session is over and only its [`Summary`] stays.
 
 use super::{
-    summary::{Summary, index},
+    choose::{Choice, Found, choose, choose_alone, waits_for_client},
+    summary::Summary,
     texture,
     trace::{TraceEvent, TraceStep},
 };
 use crate::{
-    detect::{
-        CandidateMask, DETECTORS, FollowState, Match, Next, OtherSide, Probe, Said, Start, Step,
-        View,
-    },
+    detect::{CandidateMask, DETECTORS, FollowState, Next, OtherSide, Said, Start, Step, View},
     flow::{Gap, Pushed, Stream},
     inspect::tls::TlsReader,
     model::{Encryption, Segment, Side, TcpHeader, Timestamp, Transport, UnknownReason},
@@ -32,7 +30,7 @@ const FOLLOW_UNREAD_MAX: usize = 16 * 1024;
 
 /// A flow being watched.
 #[derive(Debug)]
-pub struct Session {
+pub(super) struct Session {
     transport: Transport,
     streams: [Stream; 2],
     /// Which stream is the client's.
@@ -71,7 +69,7 @@ struct Trace {
 
 /// What the engine knows of the flow when a segment comes.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub(super) struct Context {
     /// Stream the segment belongs to.
     pub direction: usize,
     /// Stream of the client, as far as known.
@@ -86,23 +84,16 @@ pub struct Context {
 
 /// Why a session is closed from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
+pub(super) enum Close {
     /// The flow ended.
     End,
     /// The memory bound was reached.
     Memory,
 }
 
-/// A match, and the view it was found in.
-struct Found {
-    detector: usize,
-    found: Match,
-    swapped: bool,
-}
-
 impl Session {
     /// A session for a new flow; `isns` are those of SYNs seen, `traced` records every step.
-    pub fn new(
+    pub(super) fn new(
         transport: Transport,
         client: usize,
         isns: [Option<u32>; 2],
@@ -135,7 +126,7 @@ impl Session {
     }
 
     /// Takes one segment.
-    pub fn segment(&mut self, context: Context, segment: &Segment<'_>) {
+    pub(super) fn segment(&mut self, context: Context, segment: &Segment<'_>) {
         if let Some(trace) = &mut self.trace {
             (trace.packet, trace.time) = (context.packet, segment.time);
         }
@@ -158,7 +149,7 @@ impl Session {
     }
 
     /// Nothing more will come: decides with what is there.
-    pub fn close(&mut self, close: Close, roles_certain: bool) {
+    pub(super) fn close(&mut self, close: Close, roles_certain: bool) {
         if close == Close::End {
             for direction in [0, 1] {
                 while !self.is_over() && self.stream(direction).has_hole() {
@@ -181,22 +172,17 @@ impl Session {
     }
 
     /// Whether nothing more can be learnt.
-    pub const fn is_over(&self) -> bool {
+    pub(super) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether a verdict other than `unknown` stands.
-    pub fn is_decided(&self) -> bool {
-        self.summary.is_decided()
-    }
-
     /// The client's stream, and whether the payload's grammar says so.
-    pub const fn client(&self) -> (usize, bool) {
+    pub(super) const fn client(&self) -> (usize, bool) {
         (self.client, self.roles_by_payload)
     }
 
     /// Memory held, in bytes.
-    pub fn memory(&self) -> usize {
+    pub(super) fn memory(&self) -> usize {
         let reader = match &self.phase {
             Phase::Handshake(reader) => reader.buffered() + size_of::<TlsReader>(),
             _ => 0,
@@ -205,7 +191,7 @@ impl Session {
     }
 
     /// What is known, with the handshake read so far.
-    pub fn summary(&self) -> Summary {
+    pub(super) fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         if let Phase::Handshake(reader) = &self.phase {
             summarise(&mut summary, reader);
@@ -214,7 +200,7 @@ impl Session {
     }
 
     /// Ends the session, leaving what is known.
-    pub fn into_summary(self) -> (Summary, Vec<TraceStep>) {
+    pub(super) fn into_summary(self) -> (Summary, Vec<TraceStep>) {
         (self.summary, self.trace.map(|t| t.steps).unwrap_or_default())
     }
 
@@ -230,11 +216,9 @@ impl Session {
         let length = stream.unread().len().saturating_sub(unread);
         let side = self.side(direction);
         match pushed {
-            Pushed::Grown => self.note(|| TraceEvent::Bytes {
-                side,
-                offset: offset + unread as u64,
-                length,
-            }),
+            Pushed::Grown => {
+                self.note(|| TraceEvent::Bytes { side, offset: offset + unread as u64, length });
+            }
             Pushed::Held => self.note(|| TraceEvent::Held { side }),
             Pushed::Nothing => {}
         }
@@ -306,7 +290,8 @@ impl Session {
         if matches!(answer, Choice::Nobody) {
             answer = choose_alone(&view, roles_certain);
         }
-        let hold = matches!(&answer, Choice::Found(found) if !decide && waits_for_client(&view, found));
+        let hold =
+            matches!(&answer, Choice::Found(found) if !decide && waits_for_client(&view, found));
         self.masks = masks;
         match answer {
             Choice::Found(found) if !hold => {
@@ -335,7 +320,9 @@ impl Session {
         let mut again = false;
         for direction in [0, 1] {
             let side = self.side(direction);
-            let Some(stream) = self.streams.get_mut(direction).filter(|s| late(s)) else { continue };
+            let Some(stream) = self.streams.get_mut(direction).filter(|s| late(s)) else {
+                continue;
+            };
             again |= stream.restart_at_latest();
             let offset = stream.offset();
             self.note(|| TraceEvent::Restart { side, offset });
@@ -357,13 +344,13 @@ impl Session {
             self.note(|| TraceEvent::RolesSwapped);
         }
         self.roles_by_payload = true;
-        let mark = found.found.mark;
+        let mark = found.answer.mark;
         let stream = self.stream(self.direction(mark.side));
         let (offset, known) = (stream.offset(), stream.has_known_start());
-        self.summary.matched(info.name, found.found, offset, known);
+        self.summary.matched(info.name, found.answer, offset, known);
         self.note(|| TraceEvent::Matched {
             detector: info.name,
-            encryption: found.found.encryption,
+            encryption: found.answer.encryption,
             rule: mark.rule,
             side: mark.side,
             offset: offset + u64::from(mark.offset),
@@ -372,7 +359,7 @@ impl Session {
         });
         self.follow = FollowState::default();
         self.muted = [false; 2];
-        self.phase = if found.found.encryption == Some(Encryption::Tls) {
+        self.phase = if found.answer.encryption == Some(Encryption::Tls) {
             let starts = [Side::Client, Side::Server].map(|side| self.start(side));
             let [client, server] = starts;
             Phase::Handshake(Box::new(TlsReader::new(client, server)))
@@ -464,8 +451,8 @@ impl Session {
         }
         self.masks = [super::transport_mask(self.transport); 2];
         self.phase = Phase::Watching;
-        let at = [Side::Client, Side::Server]
-            .map(|side| self.stream(self.direction(side)).offset());
+        let at =
+            [Side::Client, Side::Server].map(|side| self.stream(self.direction(side)).offset());
         self.note(|| TraceEvent::Layer { upgrade, at });
     }
 
@@ -513,11 +500,7 @@ impl Session {
             };
             Said { bytes: bytes.get(..max).unwrap_or(bytes), start }
         };
-        View {
-            transport: self.transport,
-            client: said(Side::Client),
-            server: said(Side::Server),
-        }
+        View { transport: self.transport, client: said(Side::Client), server: said(Side::Server) }
     }
 
     /// Why nothing was recognised.
@@ -535,10 +518,10 @@ impl Session {
 
     fn start(&self, side: Side) -> Start {
         let stream = self.stream(self.direction(side));
-        // A side that has said nothing has not been missed either: it will start when it starts.
-        match stream.has_known_start() || self.transport != Transport::Tcp {
-            true => Start::Known,
-            false => Start::Unknown,
+        if stream.has_known_start() || self.transport != Transport::Tcp {
+            Start::Known
+        } else {
+            Start::Unknown
         }
     }
 
@@ -569,7 +552,13 @@ impl Session {
         }
     }
 
-    fn note_facts(&mut self, detector: usize, side: Side, offset: u64, facts: crate::detect::Facts) {
+    fn note_facts(
+        &mut self,
+        detector: usize,
+        side: Side,
+        offset: u64,
+        facts: crate::detect::Facts,
+    ) {
         let mut what = Vec::new();
         what.extend(facts.mismatch.then_some("speaks another protocol"));
         what.extend(facts.refused.then_some("refused"));
@@ -597,76 +586,4 @@ fn summarise(summary: &mut Summary, reader: &TlsReader) {
         }
     }
     summary.tls(reader.facts(), reader.outcome(), reader.null_cipher());
-}
-
-/// What the detectors say together.
-enum Choice {
-    /// All said no.
-    Nobody,
-    /// One that comes first cannot tell yet.
-    Waiting,
-    /// Recognised.
-    Found(Found),
-}
-
-/// The first detector in registry order that does not say no. With `decide`, one that still waits is passed over.
-fn choose(
-    view: &View<'_>,
-    mask: Option<&mut CandidateMask>,
-    decide: bool,
-    swapped: bool,
-) -> Choice {
-    let mut all = CandidateMask::MAX;
-    let mask = mask.unwrap_or(&mut all);
-    let mut waiting = false;
-    for (at, detector) in DETECTORS.iter().enumerate() {
-        if *mask >> at & 1 == 0 {
-            continue;
-        }
-        match detector.probe(view) {
-            Probe::No => *mask &= !(1 << at),
-            Probe::More => waiting = true,
-            Probe::Match(_) if waiting && !decide => return Choice::Waiting,
-            Probe::Match(found) => return Choice::Found(Found { detector: at, found, swapped }),
-        }
-    }
-    if waiting { Choice::Waiting } else { Choice::Nobody }
-}
-
-/// In a stream joined late one side may be in the middle of a message: each side is asked alone.
-fn choose_alone(view: &View<'_>, roles_certain: bool) -> Choice {
-    let mut views = Vec::with_capacity(4);
-    for side in [Side::Client, Side::Server] {
-        let said = view.side(side);
-        let other = view.side(side.other());
-        if said.bytes.is_empty() || other.bytes.is_empty() || other.start == Start::Known {
-            continue;
-        }
-        let nothing = Said { bytes: &[], start: Start::Unknown };
-        let alone = match side {
-            Side::Client => View { server: nothing, ..*view },
-            Side::Server => View { client: nothing, ..*view },
-        };
-        views.push((alone, false));
-        if !roles_certain {
-            views.push((alone.swapped(), true));
-        }
-    }
-    for (view, swapped) in views {
-        if let Choice::Found(found) =
-            choose(&view, Some(&mut super::transport_mask(view.transport)), true, swapped)
-        {
-            return Choice::Found(found);
-        }
-    }
-    Choice::Nobody
-}
-
-/// The server spoke first and the client may yet say something else, which would then count.
-fn waits_for_client(view: &View<'_>, found: &Found) -> bool {
-    let view = if found.swapped { view.swapped() } else { *view };
-    view.transport == Transport::Tcp
-        && view.client.bytes.is_empty()
-        && view.server.start == Start::Known
-        && index(found.found.mark.side) == 1
 }

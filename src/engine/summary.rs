@@ -41,13 +41,8 @@ const CARRIERS: [&str; 1] = ["proxy"];
 impl Summary {
     /// An ESP flow: encrypted by its IP protocol number (RFC 4303), whatever it carries.
     pub(super) fn esp(side: Side) -> Self {
-        let mark = Mark {
-            rule: "ipsec.esp",
-            side,
-            offset: 0,
-            length: 0,
-            constant: "IP protocol 50",
-        };
+        let mark =
+            Mark { rule: "ipsec.esp", side, offset: 0, length: 0, constant: "IP protocol 50" };
         let mut summary = Self::default();
         let found = Match { encryption: Some(Encryption::Ipsec), mark };
         summary.matched("esp", found, 0, true);
@@ -142,11 +137,6 @@ impl Summary {
         }
     }
 
-    /// The two ends were exchanged before anything was learnt.
-    pub(super) fn is_decided(&self) -> bool {
-        self.encryption.is_some()
-    }
-
     fn prove(&mut self, mark: Mark, offset: u64) {
         let Mark { rule, side, length, constant, .. } = mark;
         let known = self.evidence.iter().any(|e| e.rule == rule && e.side == side);
@@ -183,7 +173,10 @@ impl Summary {
                     Outcome::Refused | Outcome::Attempt => HandshakeOutcome::Abandoned,
                     Outcome::Unknown => HandshakeOutcome::Unknown,
                 };
-                Box::new(TlsFacts { outcome: Some(facts.outcome.unwrap_or(ended)), ..facts.clone() })
+                Box::new(TlsFacts {
+                    outcome: Some(facts.outcome.unwrap_or(ended)),
+                    ..facts.clone()
+                })
             }),
         }
     }
@@ -237,7 +230,9 @@ impl Summary {
         match speaker.acks_payload() {
             true if handshake_only => Outcome::Unknown,
             true => Outcome::Established,
-            false if flow.direction(silent).tallies().next().is_none() && speaker.acked.is_none() => {
+            false
+                if flow.direction(silent).tallies().next().is_none() && speaker.acked.is_none() =>
+            {
                 Outcome::Unknown
             }
             false => Outcome::Attempt,

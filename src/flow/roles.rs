@@ -5,7 +5,11 @@ use crate::model::{Endpoint, Roles};
 /// The first guess for a packet from `src` to `dst`: is `src` the client, and how sure.
 ///
 /// `is_service` tells a registered service port. Ports decide only who is drawn as the client, never a verdict.
-pub fn first_guess(src: Endpoint, dst: Endpoint, is_service: impl Fn(u16) -> bool) -> (bool, Roles) {
+pub fn first_guess(
+    src: Endpoint,
+    dst: Endpoint,
+    is_service: impl Fn(u16) -> bool,
+) -> (bool, Roles) {
     match (is_service(src.port()), is_service(dst.port())) {
         (true, false) => (false, Roles::Port),
         (false, true) => (true, Roles::Port),

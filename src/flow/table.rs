@@ -204,7 +204,9 @@ impl<T: Default> FlowTable<T> {
 
     /// Every flow alive, with its place.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (FlowId, &mut Flow<T>)> {
-        (0_u32..).zip(&mut self.slots).filter_map(|(at, slot)| Some((FlowId(at), slot.flow.as_mut()?)))
+        (0_u32..)
+            .zip(&mut self.slots)
+            .filter_map(|(at, slot)| Some((FlowId(at), slot.flow.as_mut()?)))
     }
 
     /// The flow of a packet: first one that knows its vantage, then one that fits its sequence numbers.
@@ -227,7 +229,11 @@ impl<T: Default> FlowTable<T> {
             chain += 1;
             at = slot.sibling;
         }
-        if fallback.1 == Fit::Other && chain >= SIBLINGS_MAX { (None, Fit::Stray) } else { fallback }
+        if fallback.1 == Fit::Other && chain >= SIBLINGS_MAX {
+            (None, Fit::Stray)
+        } else {
+            fallback
+        }
     }
 
     fn create(&mut self, arrival: &Arrival<'_, '_>, ended: &mut Vec<Flow<T>>) -> u32 {
@@ -239,7 +245,13 @@ impl<T: Default> FlowTable<T> {
         self.counters.flows += 1;
         let at = self.free.pop().unwrap_or_else(|| {
             let at = u32::try_from(self.slots.len()).unwrap_or(NIL - 1);
-            self.slots.push(Slot { flow: None, sibling: NIL, previous: NIL, next: NIL, wheel: NIL });
+            self.slots.push(Slot {
+                flow: None,
+                sibling: NIL,
+                previous: NIL,
+                next: NIL,
+                wheel: NIL,
+            });
             at
         });
         let sibling = self.index.insert(arrival.key, at).unwrap_or(NIL);
@@ -318,7 +330,7 @@ impl<T: Default> FlowTable<T> {
         self.unlink(at);
         let Some(due) = self.slots.get(index(at)).and_then(|s| s.flow.as_ref()) else { return };
         let due = due.due(&self.limits).seconds() + 1;
-        let turned = self.turned.unwrap_or(due.saturating_sub(WHEEL_SECONDS));
+        let turned = self.turned.unwrap_or_else(|| due.saturating_sub(WHEEL_SECONDS));
         self.turned = Some(turned);
         let second = due.clamp(turned + 1, turned + WHEEL_SECONDS - 1);
         let place = wheel_index(second);

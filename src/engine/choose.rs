@@ -1,0 +1,91 @@
+//! Which detector recognises what has been said.
+
+use super::summary::index;
+use crate::{
+    detect::{CandidateMask, DETECTORS, Match, Probe, Said, Start, View},
+    model::{Side, Transport},
+};
+
+/// A match, and the view it was found in.
+pub(super) struct Found {
+    /// Position in the registry.
+    pub(super) detector: usize,
+    /// Its answer.
+    pub(super) answer: Match,
+    /// Found with client and server exchanged.
+    pub(super) swapped: bool,
+}
+
+/// What the detectors say together.
+pub(super) enum Choice {
+    /// All said no.
+    Nobody,
+    /// One that comes first cannot tell yet.
+    Waiting,
+    /// Recognised.
+    Found(Found),
+}
+
+/// The first detector in registry order that does not say no. With `decide`, one that still waits is passed over.
+pub(super) fn choose(
+    view: &View<'_>,
+    mask: Option<&mut CandidateMask>,
+    decide: bool,
+    swapped: bool,
+) -> Choice {
+    let mut all = CandidateMask::MAX;
+    let mask = mask.unwrap_or(&mut all);
+    let mut waiting = false;
+    for (at, detector) in DETECTORS.iter().enumerate() {
+        if *mask >> at & 1 == 0 {
+            continue;
+        }
+        match detector.probe(view) {
+            Probe::No => *mask &= !(1 << at),
+            Probe::More => waiting = true,
+            Probe::Match(_) if waiting && !decide => return Choice::Waiting,
+            Probe::Match(found) => {
+                return Choice::Found(Found { detector: at, answer: found, swapped });
+            }
+        }
+    }
+    if waiting { Choice::Waiting } else { Choice::Nobody }
+}
+
+/// In a stream joined late one side may be in the middle of a message: each side is asked alone.
+pub(super) fn choose_alone(view: &View<'_>, roles_certain: bool) -> Choice {
+    let mut views = Vec::with_capacity(4);
+    for side in [Side::Client, Side::Server] {
+        let said = view.side(side);
+        let other = view.side(side.other());
+        if said.bytes.is_empty() || other.bytes.is_empty() || other.start == Start::Known {
+            continue;
+        }
+        let nothing = Said { bytes: &[], start: Start::Unknown };
+        let alone = match side {
+            Side::Client => View { server: nothing, ..*view },
+            Side::Server => View { client: nothing, ..*view },
+        };
+        views.push((alone, false));
+        if !roles_certain {
+            views.push((alone.swapped(), true));
+        }
+    }
+    for (view, swapped) in views {
+        if let Choice::Found(found) =
+            choose(&view, Some(&mut super::transport_mask(view.transport)), true, swapped)
+        {
+            return Choice::Found(found);
+        }
+    }
+    Choice::Nobody
+}
+
+/// The server spoke first and the client may yet say something else, which would then count.
+pub(super) fn waits_for_client(view: &View<'_>, found: &Found) -> bool {
+    let view = if found.swapped { view.swapped() } else { *view };
+    view.transport == Transport::Tcp
+        && view.client.bytes.is_empty()
+        && view.server.start == Start::Known
+        && index(found.answer.mark.side) == 1
+}
