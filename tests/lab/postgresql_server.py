@@ -2,6 +2,7 @@
 
 import glob
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -22,8 +23,8 @@ class Postgres:
     def __init__(self, lab, name="postgresql", binaries=None, host=None):
         self.lab, self.host = lab, host or lab.server
         self.bin = binaries or sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
-        self.version = subprocess.run([f"{self.bin}/postgres", "--version"], capture_output=True,
-                                      text=True).stdout.split()[2]
+        self.env = {"LD_LIBRARY_PATH": str(pathlib.Path(binaries).parent / "lib")} if binaries else {}
+        self.version = self.host.run([f"{self.bin}/postgres", "--version"], env=self.env).stdout.split()[2]
         self.psql_bin = sorted(glob.glob("/usr/lib/postgresql/*/bin/psql"))[-1]
         self.psql_version = subprocess.run([self.psql_bin, "--version"], capture_output=True,
                                            text=True).stdout.split()[2]
@@ -31,7 +32,7 @@ class Postgres:
         self.data = self.dir / "data"
         initdb = [f"{self.bin}/initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8",
                   "--locale=C"]
-        self.host.run(initdb, user="postgres", cwd=self.dir)
+        self.host.run(initdb, user="postgres", cwd=self.dir, env=self.env)
         for rsa in (False, True):
             for source in lab.certs.server(rsa):
                 shutil.copy(source, self.dir)
@@ -69,12 +70,12 @@ class Postgres:
         command = [f"{self.bin}/postgres", "-D", str(self.data)]
         for key, value in values.items():
             command += ["-c", f"{key}={value}"]
-        self.process = self.host.start(command, log=self.lab.log("postgresql"), user="postgres", cwd=self.dir, env=env,
-                                       stop_signal=signal.SIGINT)
+        self.process = self.host.start(command, log=self.lab.log("postgresql"), user="postgres", cwd=self.dir,
+                                       env={**self.env, **(env or {})}, stop_signal=signal.SIGINT)
         self.host.wait_port(port, self.process)
         for _ in range(200):  # it listens before it is ready
             if self.host.run([f"{self.bin}/pg_isready", "-q", "-h", str(self.dir), "-p", str(port)],
-                             check=False).returncode == 0:
+                             check=False, env=self.env).returncode == 0:
                 break
         self.lab.versions(server=f"PostgreSQL {self.version}")
 
