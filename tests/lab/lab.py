@@ -52,6 +52,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -276,6 +277,7 @@ def main():
     work = args.work / args.prefix
     work.mkdir(mode=0o755, exist_ok=True)
     own = lock(work / "lock")  # noqa: F841 (held until the end)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is stopped and removed
     failed = []
     for name, (module, chosen) in wanted.items():
         lab = Lab(args.prefix, work)

@@ -5,6 +5,7 @@ import pathlib
 import time
 
 from postgresql_server import Postgres, cases
+from postgresql_sessions import cancel_flow, cancel_query
 
 SSLREQUEST, GSSENC = "postgresql-sslrequest", "postgresql-gssencrequest"
 REALM = "LAB.INTERNAL"
@@ -178,20 +179,18 @@ def eighteen(lab):
     return lab.state.eighteen
 
 
-@cases.case("direct-tls", "direct TLS (sslnegotiation=direct): a ClientHello with ALPN postgresql at byte 0", mirror=())
+@cases.case("direct-tls", "direct TLS (sslnegotiation=direct): a ClientHello with ALPN postgresql at byte 0")
 def _(lab):
     pg = eighteen(lab)
     pg.serve()
-    lab.net.mirror("server")
     peer = pg.psycopg("require", name="db.lab.internal", sslnegotiation="direct")
     return [pg.tls(peer, upgrade=None, sni="db.lab.internal")]
 
 
-@cases.case("direct-tls12", "direct TLS with TLS 1.2: the server's choice of ALPN is in clear", mirror=())
+@cases.case("direct-tls12", "direct TLS with TLS 1.2: the server's choice of ALPN is in clear")
 def _(lab):
     pg = eighteen(lab)
     pg.serve(ssl_max_protocol_version="TLSv1.2")
-    lab.net.mirror("server")
     peer = pg.psycopg("require", sslnegotiation="direct")
     return [pg.tls(peer, upgrade=None, alpn="postgresql")]
 
@@ -209,11 +208,10 @@ def _(lab):
                    why="only the ALPN the client offers says PostgreSQL")]
 
 
-@cases.case("direct-tls-ssl-off", "direct TLS to PostgreSQL 18 without TLS: it closes without TLS", mirror=())
+@cases.case("direct-tls-ssl-off", "direct TLS to PostgreSQL 18 without TLS: it closes without TLS")
 def _(lab):
     pg = eighteen(lab)
     pg.serve(ssl=False)
-    lab.net.mirror("server")
     try:
         pg.psycopg("require", name="db.lab.internal", sslnegotiation="direct")
         raise AssertionError("a server without TLS took direct TLS")
@@ -223,29 +221,25 @@ def _(lab):
                    why="only the ALPN the client offers says PostgreSQL")]
 
 
-@cases.case("alpn-after-sslrequest-tls12", "PostgreSQL 18 chooses ALPN postgresql after an SSLRequest too", mirror=())
+@cases.case("alpn-after-sslrequest-tls12", "PostgreSQL 18 chooses ALPN postgresql after an SSLRequest too")
 def _(lab):
     pg = eighteen(lab)
     pg.serve(ssl_max_protocol_version="TLSv1.2")
-    lab.net.mirror("server")
     return [pg.tls(pg.psycopg("require"), alpn="postgresql")]
 
 
-@cases.case("protocol-3-2", "protocol 3.2 (PostgreSQL 18) in plaintext after a refused SSLRequest", mirror=())
+@cases.case("protocol-3-2", "protocol 3.2 (PostgreSQL 18) in plaintext after a refused SSLRequest")
 def _(lab):
     pg = eighteen(lab)
     pg.serve(ssl=False, hba="host all all all scram-sha-256")
-    lab.net.mirror("server")
     pg.psycopg("prefer", max_protocol_version="3.2", min_protocol_version="3.2", password=pg.secret())
     return [pg.plain("server_refused", upgrade=SSLREQUEST, credentials=["password_hash_challenge"])]
 
 
-@cases.case("protocol-3-2-cancel", "a CancelRequest of protocol 3.2 has a longer key", mirror=())
+@cases.case("protocol-3-2-cancel", "a CancelRequest of protocol 3.2 has a longer key")
 def _(lab):
-    from postgresql import cancel_flow, cancel_query
     pg = eighteen(lab)
     pg.serve(ssl=False)
-    lab.net.mirror("server")
     pg.psycopg("disable", cancel_query("cancel"), max_protocol_version="3.2", min_protocol_version="3.2")
     return [pg.plain(), cancel_flow(pg)]
 

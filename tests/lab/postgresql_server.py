@@ -113,7 +113,7 @@ class Postgres:
 
         Without `work` the result is "TLS version|cipher", as the server sees the connection.
         """
-        info, sql, me = self.conninfo(sslmode, **more), self.query(), PEER_SQL
+        info, sql, me = self.conninfo(sslmode, **more), None if work else self.query(), PEER_SQL
 
         def client():
             import psycopg
