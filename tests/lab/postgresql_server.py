@@ -197,12 +197,30 @@ def decode(c2s, s2c):
     return out
 
 
+def alert(data):
+    """Is there a fatal TLS alert in clear?"""
+    at = data.find(b"\x16\3") if b"\x16\3" in data else data.find(b"\x15\3")
+    while 0 <= at < len(data) - 6:
+        size = int.from_bytes(data[at + 3:at + 5], "big")
+        if data[at] == 21 and size == 2 and data[at + 5] == 2:
+            return True
+        at += 5 + size
+    return False
+
+
 def check(flow, c2s, s2c):
     """Complain about what the flow claims and its bytes do not show."""
     where = f"port {flow['client_port']}"
-    if flow["origin"] == "midstream" or flow.get("app") != "postgresql":
+    if flow["origin"] == "midstream" or flow.get("app") != "postgresql" or "_holes" in flow:
         return
     seen = decode(c2s, s2c)
+    if (flow["outcome"] == "attempt") != (not s2c) and flow.get("confidence") == "both_sides":
+        yield f"{where}: {flow['outcome']}, and the server sent {len(s2c)} bytes"
+    if flow["encryption"] == "tls":
+        if flow["credentials"]:
+            yield f"{where}: credentials in TLS"
+        if c2s and s2c and (flow["outcome"] == "refused") != (alert(c2s) or alert(s2c)):
+            yield f"{where}: {flow['outcome']}, but the alert in clear says otherwise"
     expected = {"postgresql-sslrequest": "ssl", "postgresql-gssencrequest": "gss", None: None}[flow.get("upgrade")]
     if (expected in seen["asked"]) if expected is None else (expected not in seen["asked"] and c2s):
         yield f"{where}: upgrade is {flow.get('upgrade')}, the client asked {seen['asked']}"

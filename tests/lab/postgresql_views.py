@@ -1,5 +1,8 @@
 """PostgreSQL: the same sessions seen badly, twice, late, elsewhere, over IPv6 and in two VPCs at once."""
 
+import signal
+import time
+
 import shape
 from postgresql_server import Postgres, cases
 
@@ -177,6 +180,105 @@ def _(lab):
     return [pg.tls(said, **{**MIDSTREAM, "confidence": "both_sides"}, app=None)]
 
 
+@cases.case("late-client-side-only-plain", "from the middle on and only what the client sends: queries",
+            mirror=["server:in"], shape=[shape.late(nth(3, lambda p: p.payload[:1] == b"Q"))])
+def _(lab):
+    pg = lab.state
+    pg.serve()
+    pg.psql("disable", *many(pg, 8))
+    return [pg.plain(None, **MIDSTREAM)]
+
+
+@cases.case("late-server-side-only-plain", "from the middle on and only what the server sends: rows",
+            mirror=["server:out"], shape=[shape.late(nth(3, lambda p: p.payload[:1] == b"T"))])
+def _(lab):
+    pg = lab.state
+    pg.serve()
+    pg.psql("disable", *many(pg, 8))
+    return [pg.plain(None, **MIDSTREAM)]
+
+
+@cases.case("late-client-side-only-tls", "from the middle on and only what the client sends: TLS records",
+            mirror=["server:in"], shape=[shape.late(nth(4, lambda p: p.payload[:3] == b"\x17\3\3"))])
+def _(lab):
+    pg = lab.state
+    pg.serve()
+    pg.psql("require", *many(pg, 8))
+    return [pg.tls(**MIDSTREAM, app=None)]
+
+
+# --- lost pieces and silent servers ----------------------------------------------------
+
+def without(test):
+    """Lose the first packet for which `test` is true."""
+    def lose(packets):
+        gone = next(i for i, p in enumerate(packets) if test(p))
+        return packets[:gone] + packets[gone + 1:]
+    return lose
+
+
+@cases.case("gap-startup-lost", "the copy of the StartupMessage was lost: the server's answers and the query show it",
+            shape=[without(lambda p: p.payload[4:8] == b"\0\3\0\0")], holes=True)
+def _(lab):
+    pg = lab.state
+    pg.serve()
+    pg.psql("disable", *many(pg, 4))
+    return [pg.plain(confidence=None, why="the server's first byte is R, so the client did not ask for TLS")]
+
+
+@cases.case("gap-client-hello-lost", "the copy of the ClientHello was lost: SSLRequest, S and the server's hello remain",
+            shape=[without(lambda p: p.payload[:2] == b"\x16\3" and p.dport == 5432)], holes=True)
+def _(lab):
+    pg = lab.state
+    pg.serve(ssl_max_protocol_version="TLSv1.2")
+    return [pg.tls(pg.psql("require", name="db.lab.internal"), confidence=None)]
+
+
+@cases.case("gap-server-hello-lost", "the copy of the ServerHello was lost: SSLRequest, S and the client's hello remain",
+            shape=[without(lambda p: p.payload[:2] == b"\x16\3" and p.sport == 5432)], holes=True)
+def _(lab):
+    pg = lab.state
+    pg.serve(ssl_max_protocol_version="TLSv1.2")
+    pg.psql("require", name="db.lab.internal")
+    return [pg.tls(sni="db.lab.internal", confidence=None)]
+
+
+@cases.case("gap-answer-lost", "the copy of the server's N was lost: the client's StartupMessage after it shows it",
+            shape=[without(lambda p: p.payload == b"N")], holes=True)
+def _(lab):
+    pg = lab.state
+    pg.serve(ssl=False)
+    pg.psql("prefer")
+    return [pg.plain("server_refused", upgrade=SSLREQUEST, confidence=None,
+                     why="after SSLRequest only a refusal lets a client go on with a StartupMessage")]
+
+
+def silent(lab, sslmode):
+    """psql to a server that takes the connection and never answers."""
+    pg = lab.state
+    pg.serve()
+    pg.process.send_signal(signal.SIGSTOP)
+    try:
+        pg.psql(sslmode, check=False, connect_timeout=2)
+    finally:
+        time.sleep(0.2)
+        lab.net.mirror()  # what it says when it wakes up is too late to matter
+        pg.process.send_signal(signal.SIGCONT)
+
+
+@cases.case("no-answer-startup", "a StartupMessage that nobody answers")
+def _(lab):
+    silent(lab, "disable")
+    return [lab.state.plain(outcome="attempt", confidence="one_side")]
+
+
+@cases.case("no-answer-sslrequest", "an SSLRequest that nobody answers: neither TLS nor plaintext yet")
+def _(lab):
+    silent(lab, "require")
+    return [lab.state.flow(encryption="unknown", upgrade=SSLREQUEST, outcome="attempt", confidence="one_side",
+                           accept=["plaintext"], why="only the request for TLS, in clear, was said")]
+
+
 # --- both ends, loss, order, truncation --------------------------------------------------
 
 BOTH = ["client", "server"]
@@ -270,7 +372,6 @@ def _(lab):
 
     def work(text):
         def session(connection):
-            import time
             for number in range(6):
                 connection.execute(f"SELECT '{text}', {number}").fetchall()
                 time.sleep(0.05)
