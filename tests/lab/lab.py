@@ -10,7 +10,7 @@
 Needs root (network namespaces), Debian and PyPI; it installs what it needs itself and
 contacts nothing but its own namespaces after that.
 
-Adding a family is one file, `tests/lab/<family>.py` (helpers of a family have a _ in their file name), with:
+Adding a family is one file, `tests/lab/<family>.py` (its further files have a _ in their name), with:
 
     from lab import Cases
     APT = ["redis-server"]                  # Debian packages
