@@ -26,6 +26,9 @@ macro_rules! detectors {
 
 detectors! {
     tls::Tls,
+    proxy::Proxy,
+    http2::Http2,
+    http::Http,
 }
 
 #[cfg(test)]
