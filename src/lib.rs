@@ -18,6 +18,7 @@
 //! allocation per packet in `wire` and `detect`; no verdict that turns from encrypted to plaintext or back.
 
 pub mod bytes;
+pub mod cli;
 pub mod counters;
 pub mod detect;
 pub mod engine;
@@ -25,4 +26,5 @@ pub mod flow;
 pub mod ingest;
 pub mod inspect;
 pub mod model;
+pub mod output;
 pub mod wire;

@@ -1,2 +1,5 @@
 //! Thin binary: arguments in, exit code out.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cleartap::cli::main()
+}

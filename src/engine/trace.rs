@@ -16,11 +16,6 @@ pub struct TraceStep {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceEvent {
-    /// The flow began; `start` tells whether its beginning was seen.
-    Began {
-        /// SYN, SYN/ACK or first datagram seen.
-        start: bool,
-    },
     /// New contiguous bytes of one side.
     Bytes {
         /// Whose.
@@ -41,11 +36,6 @@ pub enum TraceEvent {
         side: Side,
         /// How many.
         lost: u32,
-    },
-    /// Detectors still in question.
-    Candidates {
-        /// Their names.
-        names: Vec<&'static str>,
     },
     /// A detector recognised its protocol.
     Matched {

@@ -1,0 +1,66 @@
+# One entry for everything. `make demo` and `make test` need nothing but Rust and, on Debian, the right to install packages.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+.PHONY: help demo build quick test fmt lint doc deny unit suite fuzz-smoke bench bench-smoke lab lab-check deps-build deps-test clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: ## build with few features and analyse a capture we ship
+	@deploy/deps.sh demo
+	$(CARGO) run --quiet --release --no-default-features -- analyze captures/demo.pcap
+
+build: deps-build ## release binary with all features
+	$(CARGO) build --release
+
+quick: ## the fast loop: format, lint, unit tests and captures without live features
+	$(CARGO) fmt --check
+	rustfmt --check src/detect/*.rs
+	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
+	$(CARGO) test --no-default-features
+
+test: deps-test fmt lint doc deny unit fuzz-smoke bench-smoke lab-check ## everything CI runs
+
+fmt: ## formatting, detectors included (declared in a macro, so rustfmt does not find them)
+	$(CARGO) fmt --check
+	rustfmt --check src/detect/*.rs
+
+lint: ## clippy, with and without live features
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
+
+doc: ## documentation builds without warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items
+
+deny: ## licences, bans, sources; advisories where there is network
+	@deploy/deny.sh
+
+unit: ## unit tests and the suite, with and without live features
+	$(CARGO) test --no-default-features
+	$(CARGO) test
+
+fuzz-smoke: ## each fuzz target for a short time
+	@tests/fuzz/smoke.sh
+
+bench: ## benchmarks with a table of ns per packet
+	$(CARGO) bench
+
+bench-smoke: ## benchmarks run once, so that they cannot rot
+	$(CARGO) bench --bench packets -- --test
+
+lab: ## remake captures/ from real servers in network namespaces (root)
+	$(SUDO) tests/lab/lab.py all
+
+lab-check: ## captures against their stated truth, by an independent decoder
+	tests/lab/lab.py --check
+
+deps-build:
+	@deploy/deps.sh build
+
+deps-test:
+	@deploy/deps.sh test
+
+clean: ## remove build products
+	$(CARGO) clean

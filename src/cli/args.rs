@@ -1,0 +1,60 @@
+//! Arguments that several subcommands share.
+
+use clap::Args;
+
+use crate::{
+    engine::{Network, RecordContext, ScopeRule, Scopes, Settings},
+    flow::Limits,
+    model::time::NS_PER_S,
+};
+
+/// Limits and source domains of an engine.
+#[derive(Clone, Debug, Args)]
+pub(super) struct EngineArgs {
+    /// Most flows held at once; the one due next is reported as evicted when the table is full
+    #[arg(long, default_value_t = 1 << 20, value_name = "N", help_heading = "Limits")]
+    flows_max: usize,
+    /// Memory for flows still being decided, in MiB; the oldest are settled as they stand when it is used up
+    #[arg(long, default_value_t = 256, value_name = "MIB", help_heading = "Limits")]
+    memory_max: usize,
+    /// Idle time after which a TCP flow ends, in seconds of packet time
+    #[arg(long, default_value_t = 300, value_name = "S", help_heading = "Limits")]
+    tcp_idle: u64,
+    /// Idle time after which a UDP flow ends, in seconds of packet time
+    #[arg(long, default_value_t = 60, value_name = "S", help_heading = "Limits")]
+    udp_idle: u64,
+    /// Source domain of mirrored copies: NAME=vni:N,source:NETWORK,endpoint:HEX (repeat; first match wins)
+    #[arg(long, value_name = "RULE", help_heading = "Mirror sources")]
+    scope: Vec<ScopeRule>,
+    /// Accept mirrored copies only from this outer source network (repeat); the rest is counted and dropped
+    #[arg(long, value_name = "NETWORK", help_heading = "Mirror sources")]
+    allow_source: Vec<Network>,
+    /// Accept mirrored copies only with this VNI (repeat)
+    #[arg(long, value_name = "VNI", help_heading = "Mirror sources")]
+    allow_vni: Vec<u32>,
+    /// Networks that count as inside (repeat); default: private, unique local and shared address space
+    #[arg(long, value_name = "NETWORK", help_heading = "Mirror sources")]
+    internal: Vec<Network>,
+}
+
+impl EngineArgs {
+    /// Settings of an engine for `capture`.
+    pub(super) fn settings(&self, capture: Option<String>) -> Settings {
+        Settings {
+            limits: Limits {
+                flows_max: self.flows_max.max(1),
+                tcp_idle_ns: self.tcp_idle.saturating_mul(NS_PER_S),
+                udp_idle_ns: self.udp_idle.saturating_mul(NS_PER_S),
+                ..Limits::default()
+            },
+            session_bytes_max: self.memory_max.saturating_mul(1 << 20),
+            scopes: Scopes {
+                rules: self.scope.clone(),
+                allowed_sources: self.allow_source.clone(),
+                allowed_vnis: self.allow_vni.clone(),
+            },
+            context: RecordContext { capture, internal: self.internal.clone() },
+            ..Settings::default()
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `cleartap protocols`: the registry as a table.
+
+use clap::{Args, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::{EXIT_OK, print};
+use crate::detect::{DETECTORS, Directions, Info};
+
+/// Arguments of `protocols`.
+#[derive(Debug, Args)]
+pub(super) struct ProtocolsArgs {
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Table for people
+    Table,
+    /// JSON array
+    Json,
+    /// Markdown table, as in the README
+    Markdown,
+}
+
+const COLUMNS: [&str; 8] = [
+    "name",
+    "protocol",
+    "usual ports",
+    "proven by",
+    "joined late",
+    "upgrades to TLS",
+    "credentials",
+    "specification",
+];
+
+pub(super) fn protocols(args: &ProtocolsArgs) -> anyhow::Result<u8> {
+    let infos = DETECTORS.iter().map(|d| d.info());
+    let text = match args.format {
+        Format::Table => {
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING);
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_header(COLUMNS.map(str::to_uppercase));
+            infos.for_each(|info| {
+                table.add_row(row(info));
+            });
+            table.trim_fmt() + "\n"
+        }
+        Format::Markdown => markdown(),
+        Format::Json => {
+            let list: Vec<_> = infos.map(json).collect();
+            serde_json::to_string_pretty(&list)? + "\n"
+        }
+    };
+    print(&text)?;
+    Ok(EXIT_OK)
+}
+
+/// The protocol table of the README; a test keeps the two equal.
+pub fn markdown() -> String {
+    let mut text = format!("| {} |\n|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len()));
+    for info in DETECTORS.iter().map(|d| d.info()) {
+        text.push_str(&format!("| {} |\n", row(info).join(" | ")));
+    }
+    text
+}
+
+fn row(info: &Info) -> [String; 8] {
+    let ports: Vec<String> = info.ports.iter().map(u16::to_string).collect();
+    let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let credentials: Vec<&str> = info.credentials.names().collect();
+    [
+        info.name.to_owned(),
+        info.title.to_owned(),
+        dash(ports.join(", ")),
+        directions(info.directions).to_owned(),
+        if info.midstream { "yes" } else { "no" }.to_owned(),
+        dash(info.upgrades.join(", ")),
+        dash(credentials.join(", ")),
+        info.spec.to_owned(),
+    ]
+}
+
+fn json(info: &Info) -> serde_json::Value {
+    serde_json::json!({
+        "name": info.name,
+        "title": info.title,
+        "spec": info.spec,
+        "ports": info.ports,
+        "transports": info.transports.iter().map(|t| t.name()).collect::<Vec<_>>(),
+        "proven_by": directions(info.directions),
+        "midstream": info.midstream,
+        "upgrades": info.upgrades,
+        "credentials": info.credentials.names().collect::<Vec<_>>(),
+    })
+}
+
+const fn directions(directions: Directions) -> &'static str {
+    match directions {
+        Directions::Either => "either side",
+        Directions::Client => "client",
+        Directions::Server => "server",
+        Directions::Both => "both sides",
+    }
+}

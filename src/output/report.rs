@@ -1,0 +1,253 @@
+//! What `analyze` tells: verdict totals and the edges that talk in cleartext, worst first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+};
+
+use serde::Serialize;
+
+use crate::{
+    counters::Counters,
+    model::{Timestamp, record::Record},
+};
+
+/// Totals of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Captures read.
+    pub captures: Vec<String>,
+    /// First and last packet of any flow.
+    pub ts_first: Option<Timestamp>,
+    /// Last packet of any flow.
+    pub ts_last: Option<Timestamp>,
+    /// Flows, by `encryption`.
+    pub verdicts: BTreeMap<&'static str, Total>,
+    /// Flows of unknown verdict, by reason.
+    pub unknown_reasons: BTreeMap<&'static str, u64>,
+    /// Flows whose application is not the one usual on their port.
+    pub unexpected: u64,
+    #[serde(skip)]
+    edges: BTreeMap<EdgeKey, Edge>,
+    /// What the sensor met, zeros left out.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// Flows and bytes of one verdict.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Total {
+    /// Flows.
+    pub flows: u64,
+    /// IP bytes, both directions.
+    pub bytes: u64,
+}
+
+/// Who talks to whom in clear.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct EdgeKey {
+    scope: String,
+    app: Option<&'static str>,
+    client: IpAddr,
+    server: IpAddr,
+    port: u16,
+    outcome: &'static str,
+    reason: Option<&'static str>,
+}
+
+/// A plaintext edge.
+#[derive(Clone, Debug, Serialize)]
+pub struct Edge {
+    /// Source domain.
+    pub scope: String,
+    /// Protocol in clear.
+    pub protocol: Option<&'static str>,
+    /// `plaintext` or `partial`.
+    pub encryption: &'static str,
+    /// Client address.
+    pub client: IpAddr,
+    /// Server address.
+    pub server: IpAddr,
+    /// Server port.
+    pub port: u16,
+    /// Flows.
+    pub flows: u64,
+    /// IP bytes, both directions.
+    pub bytes: u64,
+    /// `established`, `refused`, `attempt` or `unknown`.
+    pub outcome: &'static str,
+    /// Why in clear.
+    pub plaintext_reason: Option<&'static str>,
+    /// Credential kinds seen in clear.
+    pub credentials: BTreeSet<&'static str>,
+    /// First packet.
+    pub first_seen: Timestamp,
+    /// Last packet.
+    pub last_seen: Timestamp,
+}
+
+impl Report {
+    /// Adds a record.
+    pub fn add(&mut self, record: &Record) {
+        let bytes = record.bytes_c2s + record.bytes_s2c;
+        let total = self.verdicts.entry(record.encryption).or_default();
+        total.flows += 1;
+        total.bytes += bytes;
+        if let Some(reason) = record.unknown_reason {
+            *self.unknown_reasons.entry(reason).or_default() += 1;
+        }
+        let first = self.ts_first.get_or_insert(record.ts_first);
+        *first = (*first).min(record.ts_first);
+        let last = self.ts_last.get_or_insert(record.ts_last);
+        *last = (*last).max(record.ts_last);
+        let expected = record.expected_service;
+        let unexpected = expected.is_some_and(|e| {
+            record.app.is_some_and(|app| app != e) && record.encryption != "unknown"
+        });
+        self.unexpected += u64::from(unexpected);
+        if is_clear(record) {
+            self.add_edge(record, bytes);
+        }
+    }
+
+    /// Adds what an engine met.
+    pub fn add_counters(&mut self, counters: &Counters) {
+        for (name, count) in counters.list() {
+            if count == 0 {
+                continue;
+            }
+            let sum = self.counters.entry(name).or_default();
+            *sum = if name.ends_with("_peak") { (*sum).max(count) } else { *sum + count };
+        }
+    }
+
+    /// Plaintext edges, worst first.
+    pub fn edges(&self) -> Vec<&Edge> {
+        let mut edges: Vec<&Edge> = self.edges.values().collect();
+        edges.sort_by_key(|edge| std::cmp::Reverse(edge.weight()));
+        edges
+    }
+
+    /// Flows of all verdicts.
+    pub fn flows(&self) -> u64 {
+        self.verdicts.values().map(|t| t.flows).sum()
+    }
+
+    /// One JSON object: the totals and the edges.
+    pub fn json(&self) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Whole<'r> {
+            schema: u8,
+            #[serde(flatten)]
+            report: &'r Report,
+            edges: Vec<&'r Edge>,
+        }
+        serde_json::to_string_pretty(&Whole { schema: 1, report: self, edges: self.edges() })
+    }
+
+    /// The edges as CSV (RFC 4180) with a header line.
+    pub fn csv(&self) -> io::Result<Vec<u8>> {
+        let mut out = csv::Writer::from_writer(Vec::new());
+        out.write_record(CSV_COLUMNS)?;
+        for edge in self.edges() {
+            let credentials: Vec<&str> = edge.credentials.iter().copied().collect();
+            out.write_record([
+                edge.scope.as_str(),
+                edge.protocol.unwrap_or(""),
+                edge.encryption,
+                &edge.client.to_string(),
+                &edge.server.to_string(),
+                &edge.port.to_string(),
+                &edge.flows.to_string(),
+                &edge.bytes.to_string(),
+                edge.outcome,
+                edge.plaintext_reason.unwrap_or(""),
+                &credentials.join(" "),
+                &edge.first_seen.to_string(),
+                &edge.last_seen.to_string(),
+            ])?;
+        }
+        out.into_inner().map_err(|e| io::Error::other(e.to_string()))
+    }
+
+    fn add_edge(&mut self, record: &Record, bytes: u64) {
+        let key = EdgeKey {
+            scope: record.scope.clone(),
+            app: record.app,
+            client: record.src_ip,
+            server: record.dst_ip,
+            port: record.dst_port,
+            outcome: record.outcome,
+            reason: record.plaintext_reason,
+        };
+        let edge = self.edges.entry(key).or_insert_with(|| Edge {
+            scope: record.scope.clone(),
+            protocol: record.app,
+            encryption: record.encryption,
+            client: record.src_ip,
+            server: record.dst_ip,
+            port: record.dst_port,
+            flows: 0,
+            bytes: 0,
+            outcome: record.outcome,
+            plaintext_reason: record.plaintext_reason,
+            credentials: BTreeSet::new(),
+            first_seen: record.ts_first,
+            last_seen: record.ts_last,
+        });
+        edge.flows += 1;
+        edge.bytes += bytes;
+        edge.credentials.extend(&record.credentials);
+        edge.first_seen = edge.first_seen.min(record.ts_first);
+        edge.last_seen = edge.last_seen.max(record.ts_last);
+    }
+}
+
+impl Edge {
+    /// How bad: in use before refused and attempted; readable secrets before hashes; then databases, then bytes.
+    fn weight(&self) -> (u8, u8, u8, u64) {
+        let in_use = match self.outcome {
+            "established" => 3,
+            "unknown" => 2,
+            "refused" => 1,
+            _ => 0,
+        };
+        let secret = self.credentials.iter().map(|c| secret_weight(c)).max().unwrap_or(0);
+        let kind = match self.protocol {
+            Some("postgresql" | "mysql" | "redis") => 3,
+            Some("http" | "http2") => 2,
+            Some("dns") => 0,
+            _ => 1,
+        };
+        (in_use, secret, kind, self.bytes)
+    }
+}
+
+/// Secrets that can be read and used at once weigh most.
+fn secret_weight(kind: &str) -> u8 {
+    match kind {
+        "password_hash_challenge" => 1,
+        _ => 2,
+    }
+}
+
+/// Whether the record's data could be read.
+pub fn is_clear(record: &Record) -> bool {
+    matches!(record.encryption, "plaintext" | "partial")
+}
+
+const CSV_COLUMNS: [&str; 13] = [
+    "scope",
+    "protocol",
+    "encryption",
+    "client",
+    "server",
+    "port",
+    "flows",
+    "bytes",
+    "outcome",
+    "plaintext_reason",
+    "credentials",
+    "first_seen",
+    "last_seen",
+];

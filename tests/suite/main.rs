@@ -1,0 +1,23 @@
+//! One binary for all integration tests. Each module holds one promise; see its first line.
+#![expect(clippy::tests_outside_test_module, reason = "this whole binary is tests")]
+#![allow(clippy::disallowed_methods, reason = "tests read captures and start programs")]
+#![allow(missing_docs, unreachable_pub, reason = "nothing is exported from a test binary")]
+
+mod alloc;
+mod build;
+mod capture;
+mod cli;
+mod degrade;
+mod golden;
+mod inputs;
+#[cfg(feature = "live")]
+mod live;
+mod ports;
+mod props;
+mod repeat;
+mod schema;
+mod scopes;
+mod secrets;
+mod tidy;
+mod truth;
+mod vantages;

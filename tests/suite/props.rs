@@ -1,0 +1,157 @@
+//! Hostile bytes: nothing panics, nothing random is called a protocol, at most one detector claims an opening.
+
+use cleartap::{
+    detect::{DETECTORS, Probe, Said, Start, View},
+    model::{Frame, Link, Timestamp, Transport},
+};
+use proptest::prelude::*;
+
+use super::capture::{Owned, Random, all, frames, records, short_name};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_frames_never_panic(
+        list in prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..300)), 1..20),
+        link in prop::sample::select(vec![0_u32, 1, 12, 101, 113, 276, 228, 229]),
+    ) {
+        let frames: Vec<Owned> = list
+            .into_iter()
+            .map(|(time, bytes)| Owned {
+                time: Timestamp(u64::from(time) * 1_000_000_000),
+                link: Link::Type(link),
+                wire_len: u32::try_from(bytes.len()).unwrap(),
+                bytes,
+            })
+            .collect();
+        records(&frames);
+    }
+
+    #[test]
+    fn probes_never_waver(
+        client in prop::collection::vec(any::<u8>(), 0..200),
+        server in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        for detector in DETECTORS {
+            let mut last = Probe::More;
+            for end in 0..=client.len().max(server.len()) {
+                let said = |bytes: &'_ [u8]| bytes.len().min(end);
+                let view = View {
+                    transport: Transport::Tcp,
+                    client: Said { bytes: &client[..said(&client)], start: Start::Known },
+                    server: Said { bytes: &server[..said(&server)], start: Start::Known },
+                };
+                let answer = detector.probe(&view);
+                let wavers = match last {
+                    Probe::More => false,
+                    Probe::No => answer != Probe::No,
+                    Probe::Match(_) => !matches!(answer, Probe::Match(_)),
+                };
+                prop_assert!(!wavers, "{}: {last:?} became {answer:?}", detector.info().name);
+                last = answer;
+            }
+        }
+    }
+}
+
+#[test]
+fn mutated_captures_never_panic() {
+    for (seed, path) in (11_u64..).zip(all()) {
+        let mut random = Random(seed);
+        let mut list = frames(&path);
+        for frame in &mut list {
+            for _ in 0..random.below(6) {
+                let at = random.below(frame.bytes.len() as u64) as usize;
+                if let Some(byte) = frame.bytes.get_mut(at) {
+                    *byte = random.next() as u8;
+                }
+            }
+        }
+        records(&list);
+    }
+}
+
+#[test]
+fn random_payloads_are_no_protocol() {
+    let seed = 20_261_123;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    for round in 0..200_000_u32 {
+        let length = [1, 4, 8, 16, 40, 100, 300, 1400][random.below(8) as usize];
+        let bytes: Vec<u8> = std::iter::repeat_with(|| random.next() as u8).take(length).collect();
+        for start in [Start::Known, Start::Unknown] {
+            let said = Said { bytes: &bytes, start };
+            for (client, server) in [(said, Said::NOTHING), (Said::NOTHING, said)] {
+                let view = View { transport: Transport::Tcp, client, server };
+                for detector in DETECTORS {
+                    if !detector.info().transports.contains(&Transport::Tcp) {
+                        continue;
+                    }
+                    let answer = detector.probe(&view);
+                    assert!(
+                        !matches!(answer, Probe::Match(_)),
+                        "{} in round {round}, {length} bytes: {answer:?}",
+                        detector.info().name
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whatever one protocol's sessions say, no other detector claims them at their beginning.
+#[test]
+fn no_detector_claims_another_protocols_opening() {
+    let mut wrong = Vec::new();
+    for path in all() {
+        let whole = frames(&path);
+        for claims in openings(&whole) {
+            if claims.len() > 1 {
+                wrong.push(format!("{}: {claims:?}", short_name(&path)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// For each flow that starts in the capture: which detectors match its first payloads.
+fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
+    use std::collections::BTreeMap;
+    let mut flows = BTreeMap::<String, [Vec<u8>; 2]>::new();
+    let mut decoder = cleartap::wire::Decoder::default();
+    for frame in frames {
+        let borrowed: Frame<'_> = frame.frame();
+        let Ok(segment) = decoder.decode(&borrowed) else { continue };
+        let Some(tcp) = segment.tcp else { continue };
+        let forward = segment.src < segment.dst;
+        let (a, b) = if forward { (segment.src, segment.dst) } else { (segment.dst, segment.src) };
+        let sides = flows.entry(format!("{a} {b} {:?}", segment.vantage)).or_default();
+        let side = &mut sides[usize::from(!forward)];
+        if side.is_empty() && tcp.flags & 2 == 0 {
+            side.extend_from_slice(segment.payload);
+        }
+    }
+    flows
+        .values()
+        .map(|[a, b]| {
+            let claims = |client: &[u8], server: &[u8]| {
+                let view = View {
+                    transport: Transport::Tcp,
+                    client: Said { bytes: client, start: Start::Known },
+                    server: Said { bytes: server, start: Start::Known },
+                };
+                let matches = |d: &&&dyn cleartap::detect::Detector| {
+                    d.info().transports.contains(&Transport::Tcp)
+                        && matches!(d.probe(&view), Probe::Match(_))
+                };
+                DETECTORS.iter().filter(matches).map(|d| d.info().name).collect::<Vec<_>>()
+            };
+            let mut all = claims(a, b);
+            all.extend(claims(b, a));
+            all.sort_unstable();
+            all.dedup();
+            all
+        })
+        .collect()
+}

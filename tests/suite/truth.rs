@@ -1,0 +1,120 @@
+//! Each capture's verdicts are what the script that made it knows to be true.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+
+use super::capture::{all, frames, records, short_name, text};
+
+/// The `.toml` beside a capture.
+pub fn truth(path: &Path) -> toml::Table {
+    let toml = path.with_extension("toml");
+    let text = fs::read_to_string(&toml).unwrap_or_else(|e| panic!("{}: {e}", toml.display()));
+    text.parse().unwrap_or_else(|e| panic!("{}: {e}", toml.display()))
+}
+
+#[test]
+fn every_flow_is_judged_as_the_lab_knows_it() {
+    let mut wrong = Vec::new();
+    let mut flows = 0;
+    for path in all() {
+        let truth = truth(&path);
+        let Some(expected) = truth.get("flow").and_then(toml::Value::as_array) else { continue };
+        let records = records(&frames(&path));
+        for flow in expected {
+            flows += 1;
+            for error in errors(flow, &records) {
+                wrong.push(format!("{}: {error}", short_name(&path)));
+            }
+        }
+    }
+    println!("{flows} flows of known truth, {} differences", wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How the records differ from one flow's truth.
+fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
+    let want = |key: &str| flow.get(key).and_then(toml::Value::as_str);
+    let end = |ip: &str, port: &str| {
+        let port = flow.get(port).and_then(toml::Value::as_integer).unwrap_or(0);
+        format!("{}:{port}", want(ip).unwrap_or(""))
+    };
+    let (client, server) = (end("client", "client_port"), end("server", "server_port"));
+    let vni = flow.get("vni").and_then(toml::Value::as_integer);
+    let found: Vec<&Value> = records.iter().filter(|r| is(r, &client, &server, vni)).collect();
+    let [record] = found.as_slice() else {
+        return vec![format!("{client} -> {server}: {} records, expected one", found.len())];
+    };
+    let name = format!("{client} -> {server}");
+    let mut errors = Vec::new();
+    let mut differ = |key: &str, got: &str, want: &str| {
+        errors.push(format!("{name}: {key} is `{got}`, not `{want}`"));
+    };
+    let accepted: Vec<&str> = flow
+        .get("accept")
+        .and_then(toml::Value::as_array)
+        .map(|list| list.iter().filter_map(toml::Value::as_str).collect())
+        .unwrap_or_default();
+    let got = text(record, "encryption");
+    if Some(got) != want("encryption") {
+        if !accepted.contains(&got) {
+            differ("encryption", got, want("encryption").unwrap_or("?"));
+        }
+        return errors;
+    }
+    let optional = flow.get("app_optional").and_then(toml::Value::as_bool) == Some(true);
+    let app = text(record, "app");
+    if let Some(want) = want("app")
+        && app != want
+        && !(optional && app.is_empty())
+    {
+        differ("app", app, want);
+    }
+    for key in ["outcome", "plaintext_reason", "confidence", "origin"] {
+        if let Some(want) = want(key)
+            && text(record, key) != want
+        {
+            differ(key, text(record, key), want);
+        }
+    }
+    if got == "tls" && text(record, "upgrade") != want("upgrade").unwrap_or("") {
+        differ("upgrade", text(record, "upgrade"), want("upgrade").unwrap_or(""));
+    }
+    for (key, field) in
+        [("tls_version", "version"), ("tls_cipher", "cipher"), ("sni", "sni"), ("alpn", "alpn")]
+    {
+        if let Some(want) = want(key)
+            && text(&record["tls"], field) != want
+        {
+            differ(key, text(&record["tls"], field), want);
+        }
+    }
+    if let Some(list) = flow.get("credentials").and_then(toml::Value::as_array) {
+        let want: BTreeSet<&str> = list.iter().filter_map(toml::Value::as_str).collect();
+        let got: BTreeSet<&str> = record["credentials"]
+            .as_array()
+            .map(|a| a.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default();
+        if got != want {
+            differ("credentials", &format!("{got:?}"), &format!("{want:?}"));
+        }
+    }
+    for key in ["packets_c2s", "packets_s2c"] {
+        if let Some(want) = flow.get(key).and_then(toml::Value::as_integer)
+            && record[key].as_i64() != Some(want)
+        {
+            differ(key, &record[key].to_string(), &want.to_string());
+        }
+    }
+    errors
+}
+
+/// Whether the record is of this flow, in either orientation.
+fn is(record: &Value, client: &str, server: &str, vni: Option<i64>) -> bool {
+    let (_, a, b) = super::capture::ends(record);
+    let ends = (a == client && b == server) || (a == server && b == client);
+    let seen = vni.is_none_or(|vni| {
+        record["vantages"].as_array().is_some_and(|v| v.iter().any(|v| v["vni"] == vni))
+    });
+    ends && seen
+}
