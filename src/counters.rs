@@ -1,6 +1,6 @@
 //! Every counter of the sensor and its name. No string names elsewhere.
 
-use crate::{flow::TableCounters, ingest::Drops, wire};
+use crate::{flow::TableCounters, ingest::Drops, model::Encryption, wire};
 
 /// What the sensor met, by name. Kept by the shard, summed across shards.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Counters {
     pub session_bytes_peak: u64,
     /// Most flows at once.
     pub flows_peak: u64,
+    /// Flows that ended, by `encryption`.
+    pub verdicts: [u64; Encryption::ALL.len()],
     /// Records that an output could not take.
     pub records_dropped: u64,
     /// Lost before us.
@@ -58,6 +60,20 @@ impl Skipped {
 }
 
 impl Counters {
+    /// Counts a flow that ended with this verdict.
+    pub fn count_verdict(&mut self, encryption: &str) {
+        let at = Encryption::ALL.iter().position(|e| e.name() == encryption);
+        if let Some(count) = at.and_then(|at| self.verdicts.get_mut(at)) {
+            *count += 1;
+        }
+    }
+
+    /// Flows that ended with this verdict.
+    pub fn verdict(&self, encryption: &str) -> u64 {
+        let at = Encryption::ALL.iter().position(|e| e.name() == encryption);
+        at.and_then(|at| self.verdicts.get(at)).copied().unwrap_or(0)
+    }
+
     /// Every counter with its name, zero or not, in a fixed order.
     pub fn list(&self) -> Vec<(&'static str, u64)> {
         let mut list = vec![

@@ -108,13 +108,18 @@ impl Run<'_> {
     fn read_all(&mut self, inputs: &[CaptureInput]) -> bool {
         let mut failed = false;
         let mut joined: Option<Engine> = None;
+        let progress = Progress::new(inputs);
         for input in inputs {
-            self.report.captures.push(input.name.clone());
+            self.report.captures.push(input.capture.clone());
             let mut engine = joined.take().unwrap_or_else(|| {
-                Engine::new(self.args.engine.settings(Some(input.name.clone())))
+                Engine::new(self.args.engine.settings(Some(input.capture.clone())))
             });
-            for error in read(input, &mut engine, &mut |emitted| self.take(&emitted.record)) {
-                complain(&error.to_string());
+            let mut take = |emitted: Emitted| self.take(&emitted.record);
+            for error in read(input, &mut engine, progress.as_ref(), &mut take) {
+                match &progress {
+                    Some(bar) => bar.suspend(|| complain(&error.to_string())),
+                    None => complain(&error.to_string()),
+                }
                 failed = true;
             }
             if self.args.join {
@@ -125,6 +130,9 @@ impl Run<'_> {
         }
         if let Some(engine) = joined {
             self.finish(engine);
+        }
+        if let Some(bar) = progress {
+            bar.finish();
         }
         failed
     }
@@ -163,10 +171,10 @@ impl FailOn {
 pub(super) fn read(
     input: &CaptureInput,
     engine: &mut Engine,
+    progress: Option<&Progress>,
     emit: &mut dyn FnMut(Emitted),
 ) -> Vec<SourceError> {
     let mut errors = Vec::new();
-    let progress = Progress::for_input(input);
     let mut source = match CaptureFile::open(input, wire::link_supported, progress) {
         Ok(source) => source,
         Err(error) => return vec![error],

@@ -59,7 +59,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
     let mut code = EXIT_OK;
     let mut flows = 0_u64;
     for input in discover(std::slice::from_ref(&args.input))? {
-        let mut settings = args.engine.settings(Some(input.name.clone()));
+        let mut settings = args.engine.settings(Some(input.capture.clone()));
         let ends = args.flow.as_ref().map_or_else(Vec::new, |ends| ends.0.clone());
         let filter = TraceFilter { ends };
         settings.traced = Some(filter.clone());
@@ -73,7 +73,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
                 texts.push((record.ts_first, render(&emitted)));
             }
         };
-        for error in read(&input, &mut engine, &mut take) {
+        for error in read(&input, &mut engine, None, &mut take) {
             complain(&error.to_string());
             code = EXIT_INPUT;
         }

@@ -309,6 +309,7 @@ impl Shard {
             }
             let event = self.settings.update_ns.map(|_| "end");
             let record = record(&self.settings, &self.vantages, &mut flow, event);
+            self.counters.count_verdict(record.encryption);
             let steps = match &mut flow.data.work {
                 Work::Settled(settled) => std::mem::take(&mut settled.steps),
                 _ => Vec::new(),

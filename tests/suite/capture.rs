@@ -60,7 +60,9 @@ fn walk(folder: &Path, list: &mut Vec<PathBuf>) {
 
 /// Frames of a capture file.
 pub fn frames(path: &Path) -> Vec<Owned> {
-    let mut source = CaptureFile::open_path(path, wire::link_supported).unwrap();
+    let file = fs::File::open(path).unwrap();
+    let name = path.to_string_lossy();
+    let mut source = CaptureFile::from_reader(&name, file, wire::link_supported).unwrap();
     let mut frames = Vec::new();
     loop {
         match source.next().unwrap_or_else(|e| panic!("{e}")) {

@@ -1,0 +1,117 @@
+//! The command line: exit codes, formats, filters, explanations.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::capture::root;
+
+pub fn cleartap(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cleartap"))
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("the binary runs")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const PLAIN: &str = "captures/postgresql/ssl-refused-then-plain.pcap";
+const TLS: &str = "captures/postgresql/prefer-ssl-on.pcap";
+
+#[test]
+fn the_report_names_who_talks_in_clear() {
+    let output = cleartap(&["analyze", PLAIN]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    for word in ["plaintext", "postgresql", "10.77.2.20:5432", "server_refused", "established"] {
+        assert!(text.contains(word), "{word} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn fail_on_decides_the_exit_code() {
+    assert_eq!(cleartap(&["analyze", PLAIN, "--fail-on", "plaintext"]).status.code(), Some(3));
+    assert_eq!(cleartap(&["analyze", TLS, "--fail-on", "plaintext"]).status.code(), Some(0));
+    let filtered = ["analyze", PLAIN, "--fail-on", "plaintext", "--filter", "app=redis"];
+    assert_eq!(cleartap(&filtered).status.code(), Some(0));
+}
+
+#[test]
+fn records_come_as_json_lines_by_capture() {
+    let output = cleartap(&["analyze", PLAIN, TLS, "--format", "jsonl"]);
+    let records: Vec<Value> =
+        stdout(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let capture = |r: &Value| r["capture"].as_str().unwrap().to_owned();
+    assert_eq!(records.len(), 2);
+    assert_eq!(capture(&records[0]), "ssl-refused-then-plain.pcap");
+    assert_eq!(records[1]["upgrade"], "postgresql-sslrequest");
+}
+
+#[test]
+fn json_and_csv_hold_the_edges() {
+    let report: Value =
+        serde_json::from_str(&stdout(&cleartap(&["analyze", PLAIN, "--format", "json"]))).unwrap();
+    assert_eq!(report["verdicts"]["plaintext"]["flows"], 1);
+    assert_eq!(report["edges"][0]["protocol"], "postgresql");
+    let csv = stdout(&cleartap(&["analyze", PLAIN, "--format", "csv"]));
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    assert!(csv.starts_with("scope,protocol,"));
+}
+
+#[test]
+fn flows_go_to_a_file_beside_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flows.jsonl");
+    let output = cleartap(&["analyze", TLS, "--flows", file.to_str().unwrap()]);
+    assert!(stdout(&output).contains("tls"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn explain_shows_packet_byte_and_rule() {
+    let output = cleartap(&["explain", PLAIN, "--flow", ":5432"]);
+    let text = stdout(&output);
+    for word in ["packet", "postgresql matched", "server_refused", "verdict: plaintext"] {
+        assert!(text.contains(word), "{word} is missing in:\n{text}");
+    }
+    let nobody = cleartap(&["explain", PLAIN, "--flow", "192.0.2.1"]);
+    assert_eq!(nobody.status.code(), Some(1));
+}
+
+#[test]
+fn standard_input_and_folders_are_read() {
+    let output = cleartap(&["analyze", "captures/postgresql", "--format", "json"]);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(report["captures"].as_array().unwrap().len() > 40);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
+        .args(["analyze", "-", "--format", "jsonl"])
+        .stdin(std::fs::File::open(root().join(PLAIN)).unwrap())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_joined_timeline_is_one_run() {
+    let output = cleartap(&["analyze", PLAIN, PLAIN, "--join", "--format", "json"]);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["verdicts"]["plaintext"]["flows"], 1);
+}
+
+#[test]
+fn help_schema_and_protocols_teach() {
+    assert!(stdout(&cleartap(&["--help"])).contains("Exit codes"));
+    assert!(stdout(&cleartap(&["schema"])).contains("\"$schema\""));
+    let table = stdout(&cleartap(&["protocols"]));
+    assert!(table.contains("postgresql") && table.contains("tls"));
+    assert_eq!(cleartap(&["analyze"]).status.code(), Some(2));
+    assert_eq!(cleartap(&["analyze", PLAIN, "--filter", "x=y"]).status.code(), Some(2));
+}

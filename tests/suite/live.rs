@@ -1,0 +1,248 @@
+//! Live sources say what `analyze` says of the same packets, and stop cleanly.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    net::UdpSocket,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{
+    capture::{Owned, frames, records, root, text},
+    cli::{cleartap, stderr},
+};
+
+/// Notes a test that cannot run here. Under CI that is a failure.
+fn skip(test: &str, why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} was skipped under CI: {why}");
+    println!("SKIPPED {test}: {why}");
+}
+
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+const CAPTURES: [&str; 4] = [
+    "captures/postgresql/ssl-refused-then-plain.pcap",
+    "captures/postgresql/prefer-ssl-on.pcap",
+    "captures/postgresql/byte-by-byte-plain.pcap",
+    "captures/postgresql/ipv6-tls.pcap",
+];
+
+/// A sensor, running until it has been told to stop.
+struct Sensor {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    folder: tempfile::TempDir,
+}
+
+impl Sensor {
+    /// Starts and waits for the log line that says it listens.
+    fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let records = folder.path().join("records.jsonl");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .arg("run")
+            .args(arguments)
+            .args(["--interval", "1", "--records", records.to_str().unwrap()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("Listening") && !line.contains("Capturing") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "the sensor did not start");
+        }
+        Self { child, log, folder }
+    }
+
+    /// SIGTERM; returns the last record of each flow.
+    fn stop(mut self) -> Vec<Value> {
+        std::thread::sleep(Duration::from_millis(1500));
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = self.child.wait().unwrap();
+        let rest: Vec<String> = self.log.lines().map(Result::unwrap).collect();
+        assert!(status.success(), "{status}: {}", rest.join("\n"));
+        assert!(rest.iter().any(|l| l.contains("Stopped")), "{}", rest.join("\n"));
+        let text = std::fs::read_to_string(self.folder.path().join("records.jsonl")).unwrap();
+        text.lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap())
+            .filter(|r| r["event"] == "end")
+            .collect()
+    }
+}
+
+/// What must be equal, whenever and wherever the packets were copied.
+fn essence(record: &Value) -> String {
+    [
+        "transport",
+        "src_ip",
+        "src_port",
+        "dst_ip",
+        "dst_port",
+        "encryption",
+        "outcome",
+        "app",
+        "upgrade",
+        "plaintext_reason",
+        "credentials",
+        "confidence",
+        "tls",
+        "evidence",
+        "packets_c2s",
+        "packets_s2c",
+        "bytes_c2s",
+        "bytes_s2c",
+        "counts",
+    ]
+    .map(|key| format!("{key}={}", record[key]))
+    .join(" ")
+}
+
+fn essences(records: &[Value]) -> BTreeSet<String> {
+    records.iter().map(essence).collect()
+}
+
+/// The mirror datagram in an outer Ethernet / IPv4 / UDP frame.
+fn datagram(frame: &Owned) -> &[u8] {
+    assert_eq!(frame.bytes[12..14], [8, 0]);
+    let header = usize::from(frame.bytes[14] & 15) * 4;
+    &frame.bytes[14 + header + 8..]
+}
+
+#[test]
+fn the_mirror_socket_agrees_with_analyze() {
+    for capture in CAPTURES {
+        let whole = frames(&root().join(capture));
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let sensor = Sensor::start(&["--listen", &address]);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for frame in &whole {
+            socket.send_to(datagram(frame), &address).unwrap();
+        }
+        assert_eq!(essences(&sensor.stop()), essences(&records(&whole)), "{capture}");
+    }
+}
+
+#[test]
+fn an_interface_agrees_with_analyze() {
+    if !is_root() {
+        return skip("an_interface_agrees_with_analyze", "needs root for a veth pair");
+    }
+    let _pair = Veth::new();
+    for capture in CAPTURES {
+        let whole = frames(&root().join(capture));
+        let sensor = Sensor::start(&["--interface", "ctap1", "--bpf", "udp port 4789"]);
+        let mut out = pcap::Capture::from_device("ctap0").unwrap().open().unwrap();
+        for frame in &whole {
+            out.sendpacket(frame.bytes.as_slice()).unwrap();
+        }
+        assert_eq!(essences(&sensor.stop()), essences(&records(&whole)), "{capture}");
+    }
+}
+
+/// A veth pair that goes with the test.
+struct Veth;
+
+impl Veth {
+    fn new() -> Self {
+        ip(&["link", "del", "ctap0"]);
+        let made = ip(&["link", "add", "ctap0", "mtu", "9001", "type", "veth", "peer", "name", "ctap1", "mtu", "9001"]);
+        assert!(made, "a veth pair cannot be made");
+        for end in ["ctap0", "ctap1"] {
+            // No address of its own: nothing but our packets crosses it.
+            let quiet = format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6");
+            if Path::new(&quiet).exists() {
+                std::fs::write(quiet, "1").unwrap();
+            }
+            assert!(ip(&["link", "set", end, "up"]));
+        }
+        Self
+    }
+}
+
+impl Drop for Veth {
+    fn drop(&mut self) {
+        ip(&["link", "del", "ctap0"]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
+    output.status.success()
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = cleartap(arguments);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let line = error.lines().last().unwrap_or_default();
+    for word in words {
+        assert!(line.contains(word), "`{word}` is missing in: {error}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_explained() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(&["run", "--listen", &address], &[&address, "in use"]);
+}
+
+#[test]
+fn an_unknown_interface_is_explained() {
+    refused(&["run", "--interface", "nowhere0"], &["nowhere0"]);
+}
+
+#[test]
+fn a_bad_filter_is_explained() {
+    if !is_root() {
+        return skip("a_bad_filter_is_explained", "needs root to open an interface");
+    }
+    refused(&["run", "--interface", "lo", "--bpf", "udp prot 4789"], &["filter", "udp prot 4789"]);
+}
+
+#[test]
+fn a_missing_permission_is_explained() {
+    if !is_root() {
+        return skip("a_missing_permission_is_explained", "needs root to become nobody");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+    let copy = folder.path().join("cleartap");
+    std::fs::copy(env!("CARGO_BIN_EXE_cleartap"), &copy).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"])
+        .arg(&copy)
+        .args(["run", "--interface", "lo"])
+        .output()
+        .unwrap();
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("CAP_NET_RAW") || error.contains("cap_net_raw"), "{error}");
+}
+
+#[test]
+fn live_records_never_contradict_one_another() {
+    let settings = cleartap::engine::Settings { update_ns: Some(1), ..Default::default() };
+    for capture in CAPTURES {
+        let whole = frames(&root().join(capture));
+        let mut last = std::collections::BTreeMap::<String, String>::new();
+        for record in super::capture::records_with(&whole, settings.clone()) {
+            let flow = text(&record, "community_id").to_owned();
+            let now = text(&record, "encryption").to_owned();
+            if let Some(before) = last.insert(flow, now.clone()) {
+                assert!(before == "unknown" || before == now, "{capture}: {before} became {now}");
+            }
+        }
+    }
+}
