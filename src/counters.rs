@@ -16,7 +16,7 @@ pub struct Counters {
     /// What the flow table met.
     pub table: TableCounters,
     /// What the decoder met that is no skip.
-    pub decoder: wire::DecoderCounters,
+    pub decoder: wire::Counters,
     /// Frames of an outer source or VNI that is not allowed.
     pub not_allowed: u64,
     /// Copies of flows that a second vantage mirrored.
@@ -94,7 +94,20 @@ impl Counters {
             ("kernel_drops", self.drops.kernel),
             ("interface_drops", self.drops.interface),
         ];
-        list.extend(self.decoder.list());
+        let wire::Counters {
+            fragments_reassembled,
+            fragments_expired,
+            fragments_evicted,
+            segments_truncated,
+            tunnel_fallbacks,
+        } = self.decoder;
+        list.extend([
+            ("fragments_reassembled", fragments_reassembled),
+            ("fragments_expired", fragments_expired),
+            ("fragments_evicted", fragments_evicted),
+            ("segments_truncated", segments_truncated),
+            ("tunnel_fallbacks", tunnel_fallbacks),
+        ]);
         list.extend(self.skipped.iter().map(|(skip, n)| (skip.name(), n)));
         list
     }

@@ -90,7 +90,8 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
     };
     let failed = run.read_all(&inputs);
     if let Some(flows) = &mut run.flows {
-        run.write_error = run.write_error.or(flows.flush().err());
+        let flushed = flows.flush().err();
+        run.write_error = run.write_error.or(flushed);
     }
     if let Some(error) = run.write_error {
         return Err(error.into());

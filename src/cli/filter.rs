@@ -53,39 +53,44 @@ impl FromStr for Filter {
             None => (key, false),
         };
         let values: Vec<String> = values.split(',').map(str::to_owned).collect();
-        let test = match key {
-            "encryption" => {
-                known(&values, Encryption::ALL.iter().map(|e| e.name()))?;
-                Test::Word(Key::Encryption, values)
-            }
-            "outcome" => {
-                known(&values, Outcome::ALL.iter().map(|e| e.name()))?;
-                Test::Word(Key::Outcome, values)
-            }
-            "confidence" => {
-                known(&values, Confidence::ALL.iter().map(|e| e.name()))?;
-                Test::Word(Key::Confidence, values)
-            }
-            "transport" => {
-                known(&values, ["tcp", "udp", "esp"].into_iter())?;
-                Test::Word(Key::Transport, values)
-            }
-            "app" => Test::Word(Key::App, values),
-            "scope" => Test::Word(Key::Scope, values),
-            "credentials" => Test::Word(Key::Credentials, values),
-            "src" => Test::Address(Which::Client, networks(&values)?),
-            "dst" => Test::Address(Which::Server, networks(&values)?),
-            "ip" => Test::Address(Which::Either, networks(&values)?),
-            "port" => Test::Port(
-                values
-                    .iter()
-                    .map(|v| v.parse().map_err(|_| format!("`{v}` is no port")))
-                    .collect::<Result<_, _>>()?,
-            ),
-            _ => return Err(format!("`{key}`: expected one of {KEYS}")),
-        };
+        let test = test(key, values)?;
         Ok(Self { test, negated })
     }
+}
+
+/// The test that a key and its values mean.
+fn test(key: &str, values: Vec<String>) -> Result<Test, String> {
+    Ok(match key {
+        "encryption" => {
+            known(&values, Encryption::ALL.iter().map(|e| e.name()))?;
+            Test::Word(Key::Encryption, values)
+        }
+        "outcome" => {
+            known(&values, Outcome::ALL.iter().map(|e| e.name()))?;
+            Test::Word(Key::Outcome, values)
+        }
+        "confidence" => {
+            known(&values, Confidence::ALL.iter().map(|e| e.name()))?;
+            Test::Word(Key::Confidence, values)
+        }
+        "transport" => {
+            known(&values, ["tcp", "udp", "esp"].into_iter())?;
+            Test::Word(Key::Transport, values)
+        }
+        "app" => Test::Word(Key::App, values),
+        "scope" => Test::Word(Key::Scope, values),
+        "credentials" => Test::Word(Key::Credentials, values),
+        "src" => Test::Address(Which::Client, networks(&values)?),
+        "dst" => Test::Address(Which::Server, networks(&values)?),
+        "ip" => Test::Address(Which::Either, networks(&values)?),
+        "port" => Test::Port(
+            values
+                .iter()
+                .map(|v| v.parse().map_err(|_| format!("`{v}` is no port")))
+                .collect::<Result<_, _>>()?,
+        ),
+        _ => return Err(format!("`{key}`: expected one of {KEYS}")),
+    })
 }
 
 impl Filter {

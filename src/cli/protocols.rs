@@ -62,7 +62,7 @@ pub(super) fn protocols(args: &ProtocolsArgs) -> anyhow::Result<u8> {
 pub fn markdown() -> String {
     let mut text = format!("| {} |\n|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len()));
     for info in DETECTORS.iter().map(|d| d.info()) {
-        text.push_str(&format!("| {} |\n", row(info).join(" | ")));
+        text.extend(["| ", &row(info).join(" | "), " |\n"]);
     }
     text
 }

@@ -184,6 +184,7 @@ impl Engine {
 
     /// Time went on: ends idle flows and writes the records that are due.
     pub fn tick(&mut self, now: Timestamp, emit: &mut dyn FnMut(Emitted)) {
+        self.decoder.expire(now);
         self.shard.tick(now, emit);
     }
 
@@ -197,7 +198,7 @@ impl Engine {
     pub fn counters(&self) -> Counters {
         Counters {
             table: self.shard.table.counters,
-            decoder: self.decoder.counters(),
+            decoder: *self.decoder.counters(),
             ..self.shard.counters.clone()
         }
     }

@@ -30,6 +30,11 @@ pub enum Link {
         /// Outer source address.
         source: IpAddr,
     },
+    /// The UDP payload of a GENEVE datagram (Gateway Load Balancer), received by a socket from this outer source.
+    MirrorGeneve {
+        /// Outer source address.
+        source: IpAddr,
+    },
 }
 
 /// One decoded transport segment or datagram: the innermost one.

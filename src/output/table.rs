@@ -57,7 +57,7 @@ fn verdicts(text: &mut String, report: &Report, style: Style) {
             _ => String::new(),
         };
         table.add_row([
-            paint(Cell::new(name), color(*encryption), style),
+            paint(Cell::new(name), Some(color(*encryption)), style),
             right(total.flows.to_string()),
             right(format!("{}.{} %", tenths / 10, tenths % 10)),
             right(bytes(total.bytes)),
@@ -184,11 +184,11 @@ fn paint(cell: Cell, color: Option<Color>, style: Style) -> Cell {
     }
 }
 
-const fn color(encryption: Encryption) -> Option<Color> {
+const fn color(encryption: Encryption) -> Color {
     match encryption {
-        Encryption::Plaintext | Encryption::Partial => Some(Color::Red),
-        Encryption::Unknown => Some(Color::Yellow),
-        _ => Some(Color::Green),
+        Encryption::Plaintext | Encryption::Partial => Color::Red,
+        Encryption::Unknown => Color::Yellow,
+        _ => Color::Green,
     }
 }
 
