@@ -94,8 +94,8 @@ impl Talk {
     fn step(&mut self, side: Side, bytes: &[u8], start: Start) -> Step {
         let half = self.half(side);
         match half.phase {
-            START | RESTART if side == Side::Client => self.client_start(bytes, start),
-            START | RESTART => self.server_start(bytes, start),
+            START if side == Side::Client => self.client_start(bytes, start),
+            START => self.server_start(bytes, start),
             FIELDS => self.fields(side, bytes),
             LONG_LINE => {
                 let end = bytes.iter().position(|b| *b == b'\n');
@@ -158,10 +158,15 @@ impl Talk {
     /// The client asked for a tunnel or another protocol: what it sends now depends on the answer. Where the answer is
     /// not seen, a `ClientHello` tells.
     fn client_waits(&mut self, bytes: &[u8]) -> Step {
-        let silent = matches!(self.server.phase, START | RESTART) && !self.server.has(ANSWERING);
+        let silent = self.server.phase == START && !self.server.has(ANSWERING);
         let unanswered = silent || matches!(self.server.phase, LOST | CLOSED);
-        if self.client.has(CONNECTING) && unanswered && bytes.starts_with(CLIENT_HELLO) {
-            return layer(0, HTTP_CONNECT, OtherSide::Somewhere);
+        if self.client.has(CONNECTING) && unanswered {
+            if bytes.starts_with(CLIENT_HELLO) {
+                return layer(0, HTTP_CONNECT, OtherSide::Somewhere);
+            }
+            if CLIENT_HELLO.starts_with(bytes) {
+                return Step::WAIT;
+            }
         }
         match self.server.phase {
             LOST | CLOSED => self.lose(Side::Client, self.server.phase, bytes, Facts::NONE),
@@ -395,17 +400,13 @@ impl Talk {
 
     /// Bytes that are no start line: another protocol if this is how the side begins.
     fn foreign(&mut self, side: Side, bytes: &[u8], start: Start) -> Step {
-        let half = self.half(side);
-        match (start, half.phase) {
-            _ if half.has(SPOKE) => self.lose(side, LOST, bytes, Facts::NONE),
-            (Start::Known, _) => self.lose(side, CLOSED, bytes, Facts::MISMATCH),
-            // What came before the other side's first message; what comes next may answer it.
-            (Start::Unknown, START) => self.lose(side, RESTART, bytes, Facts::NONE),
-            (Start::Unknown, _) => self.lose(side, LOST, bytes, Facts::NONE),
+        if start == Start::Known && !self.half(side).has(SPOKE) {
+            return self.lose(side, CLOSED, bytes, Facts::MISMATCH);
         }
+        self.lose(side, LOST, bytes, Facts::NONE)
     }
 
-    /// Passes over bytes: these (`RESTART`), until the other side takes its turn (`LOST`), or all (`CLOSED`).
+    /// Gives a side up: until the other side takes its turn (`LOST`), or for good (`CLOSED`).
     fn lose(&mut self, side: Side, phase: u8, bytes: &[u8], facts: Facts) -> Step {
         self.half(side).phase = phase;
         let both = self.client.phase == CLOSED && self.server.phase == CLOSED;
@@ -496,8 +497,6 @@ const TUNNEL_OR_BODY: u8 = 6;
 const LOST: u8 = 7;
 /// Nothing more to read on this side.
 const CLOSED: u8 = 8;
-/// Joined late in the middle of a message, all of which may have passed.
-const RESTART: u8 = 9;
 
 // Flags of a message; `SPOKE` stays.
 const SPOKE: u8 = 1;

@@ -415,7 +415,8 @@ fn a_server_that_speaks_something_else_is_a_mismatch() {
 
 #[test]
 fn joined_late() {
-    let lines = [(S, &b"rest of a body"[..]), (C, &get("Cookie: a\r\n")), (S, OK)];
+    let lines =
+        [(S, &b"rest of a body"[..]), (C, &get("Cookie: a\r\n")), (S, OK), (C, &get("")), (S, OK)];
     let heard = hear_from(&Http, &lines, Start::Unknown);
     assert_eq!((heard.fits, heard.mismatch), ([true, true], [false, false]));
     assert_eq!(heard.credentials, Credentials::SESSION_SECRET);
