@@ -44,10 +44,10 @@ const KEYS: &str = "encryption, app, outcome, confidence, transport, scope, cred
 impl FromStr for Filter {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (key, values) = text
+    fn from_str(condition: &str) -> Result<Self, String> {
+        let (key, values) = condition
             .split_once('=')
-            .ok_or_else(|| format!("`{text}`: expected KEY=VALUE with KEY one of {KEYS}"))?;
+            .ok_or_else(|| format!("`{condition}`: expected KEY=VALUE with KEY one of {KEYS}"))?;
         let (key, negated) = match key.strip_suffix('!') {
             Some(key) => (key, true),
             None => (key, false),

@@ -81,6 +81,17 @@ pub(super) fn choose_alone(view: &View<'_>, roles_certain: bool) -> Choice {
     Choice::Nobody
 }
 
+/// What the server's answer alone proves, where nobody recognises the client's readable words (a request with a
+/// mistake in it): the server took them for its own protocol.
+pub(super) fn choose_answer(view: &View<'_>) -> Choice {
+    if view.server.bytes.is_empty() || view.client.bytes.is_empty() {
+        return Choice::Nobody;
+    }
+    let nothing = Said { bytes: &[], start: Start::Unknown };
+    let alone = View { client: nothing, ..*view };
+    choose(&alone, Some(&mut super::transport_mask(view.transport)), true, false)
+}
+
 /// The server spoke first and the client may yet say something else, which would then count.
 pub(super) fn waits_for_client(view: &View<'_>, found: &Found) -> bool {
     let view = if found.swapped { view.swapped() } else { *view };

@@ -4,7 +4,7 @@
 //! a TLS layer is read until nothing more can be learnt. Then the session is over and only its [`Summary`] stays.
 
 use super::{
-    choose::{Choice, Found, choose, choose_alone, waits_for_client},
+    choose::{Choice, Found, choose, choose_alone, choose_answer, waits_for_client},
     summary::Summary,
     texture,
     trace::{TraceEvent, TraceStep},
@@ -290,12 +290,20 @@ impl Session {
         if matches!(answer, Choice::Nobody) {
             answer = choose_alone(&view, roles_certain);
         }
+        let answered = matches!(answer, Choice::Nobody) && texture::is_text(view.client.bytes);
+        if answered {
+            answer = choose_answer(&view);
+        }
         let hold =
             matches!(&answer, Choice::Found(found) if !decide && waits_for_client(&view, found));
         self.masks = masks;
         match answer {
             Choice::Found(found) if !hold => {
                 self.matched(&found);
+                if answered {
+                    self.summary.misfit(Side::Client);
+                    self.mute(self.client);
+                }
                 true
             }
             Choice::Found(_) => false,
@@ -312,7 +320,9 @@ impl Session {
             return false;
         }
         if self.restarts == 0 || !self.streams.iter().any(late) {
-            self.give_up_watching();
+            if !self.may_be_answered() {
+                self.give_up_watching();
+            }
             return false;
         }
         self.restarts -= 1;
@@ -328,6 +338,13 @@ impl Session {
             self.note(|| TraceEvent::Restart { side, offset });
         }
         again
+    }
+
+    /// The client has said something readable that nobody recognises: the server's answer may tell what it was taken for.
+    fn may_be_answered(&self) -> bool {
+        let view = self.view();
+        let short = view.client.bytes.len() < PREFIX_BYTES_MAX;
+        view.server.bytes.is_empty() && short && texture::is_text(view.client.bytes)
     }
 
     fn give_up_watching(&mut self) {

@@ -32,7 +32,7 @@ impl Default for Limits {
             tcp_idle_ns: seconds(300),
             half_open_idle_ns: seconds(20),
             udp_idle_ns: seconds(60),
-            linger_ns: seconds(2),
+            linger_ns: seconds(10),
         }
     }
 }
@@ -146,9 +146,14 @@ impl<T: Default> FlowTable<T> {
                 self.counters.stray += 1;
                 return None;
             }
-            (head, Fit::Other) => {
-                self.counters.scope_collision += u64::from(head.is_some());
+            (Some(_), Fit::Other) => {
+                self.counters.scope_collision += 1;
                 self.create(arrival, ended)
+            }
+            // The end of a connection begins none.
+            (None, _) if is_farewell(arrival.segment) => {
+                self.counters.stray += 1;
+                return None;
             }
             (None, _) => self.create(arrival, ended),
         };
@@ -422,6 +427,12 @@ impl<T> Flow<T> {
             (true, false, false) => Fit::Stray,
         }
     }
+}
+
+/// FIN or RST without payload.
+fn is_farewell(segment: &Segment<'_>) -> bool {
+    let ends = |tcp: TcpHeader| tcp.has(TcpHeader::FIN) || tcp.has(TcpHeader::RST);
+    segment.payload_len == 0 && segment.tcp.is_some_and(ends)
 }
 
 fn index(at: u32) -> usize {

@@ -275,8 +275,10 @@ impl Trail {
         let opened = match datagram.dst_port {
             vxlan::PORT => vxlan::open(datagram.payload),
             vxlan::PORT_LINUX => vxlan::open_strict(datagram.payload),
+            vxlan::PORT_GPE => vxlan::open_gpe(datagram.payload),
             geneve::PORT => geneve::open(datagram.payload),
             tunnel::GTP_U_PORT => tunnel::gtp_u(datagram),
+            _ if datagram.touches(tunnel::TEREDO_PORT) => tunnel::teredo(datagram),
             _ => return Ok(None),
         };
         match opened {

@@ -23,6 +23,11 @@ impl Content<'_> {
     pub(super) const fn is_cut(&self) -> bool {
         self.payload.len() < self.payload_len
     }
+
+    /// Whether either end uses this port.
+    pub(super) const fn touches(&self, port: u16) -> bool {
+        self.src_port == port || self.dst_port == port
+    }
 }
 
 /// A TCP segment.

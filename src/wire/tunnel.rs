@@ -1,6 +1,7 @@
 //! Tunnels without a vantage: GRE (RFC 2784, 2890, 1701; PPTP RFC 2637), ERSPAN
 //! (<https://datatracker.ietf.org/doc/html/draft-foschiano-erspan-03>), IP in IP (RFC 2003, 4213), Ethernet in IP (RFC 3378),
-//! MPLS in IP (RFC 4023), GTP-U (3GPP TS 29.281 section 5).
+//! MPLS in IP (RFC 4023), GTP-U (3GPP TS 29.281 section 5),
+//! Teredo (RFC 4380 section 5.1).
 
 use super::{
     Skip,
@@ -12,6 +13,9 @@ use crate::bytes::Cursor;
 
 /// IANA port of GTP-U.
 pub(super) const GTP_U_PORT: u16 = 2152;
+
+/// IANA port of Teredo servers and relays.
+pub(super) const TEREDO_PORT: u16 = 3544;
 
 /// What a tunnel over UDP carries.
 #[derive(Debug)]
@@ -65,6 +69,33 @@ pub(super) fn over_ip<'a>(packet: &Packet<'a>) -> Result<&'a [u8], Skip> {
         number::MPLS => link::ether_type(kind::MPLS, packet.payload),
         protocol => Err(ip::no_segment(protocol)),
     }
+}
+
+/// Authentication and origin headers may precede the IPv6 packet, whose length must agree with the datagram's.
+pub(super) fn teredo<'a>(datagram: &Content<'a>) -> Result<Inner<'a>, Skip> {
+    let mut c = Cursor::new(datagram.payload);
+    while c.peek()? == 0 {
+        match c.u16_be()? {
+            // RFC 4380 section 5.1.1: origin indication, obfuscated port and address.
+            0x0000 => c.skip(6)?,
+            // Authentication: client id, authentication value, nonce, confirmation.
+            0x0001 => {
+                let (id, value) = (c.u8()?, c.u8()?);
+                c.skip(usize::from(id).saturating_add(usize::from(value)).saturating_add(9))?;
+            }
+            _ => return Err(Skip::NotTunnel),
+        }
+    }
+    let ip = c.rest();
+    let mut header = c;
+    let version = header.u8()? >> 4;
+    header.skip(3)?;
+    let length = usize::from(header.u16_be()?).saturating_add(40);
+    if version != 6 || (length != ip.len() && !datagram.is_cut()) {
+        return Err(Skip::NotTunnel);
+    }
+    // A bubble carries nothing.
+    if length == 40 { Err(Skip::NotTunnel) } else { Inner::checked(ip, Header::Other) }
 }
 
 /// Only G-PDU carries user packets; anything else is GTP's own signalling and stays UDP.
