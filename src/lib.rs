@@ -20,5 +20,6 @@
 pub mod bytes;
 pub mod detect;
 pub mod ingest;
+pub mod inspect;
 pub mod model;
 pub mod wire;
