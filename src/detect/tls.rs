@@ -180,11 +180,13 @@ fn sum(lengths: [usize; 4]) -> usize {
 }
 
 /// A side joined late. Two headers that meet prove TLS at the first byte, where a segment began (chance of random data
-/// about 2^-46), three behind it (2^-70 for each place). So does the sealed alert that ends a session (2^-35). A hello behind the lines (or XML) of a clear preamble also counts.
+/// about 2^-46). So does the sealed alert that ends a session (2^-35). Behind the first byte it takes three headers of
+/// application data (2^-70 for each place): handshakes are also carried inside other protocols (`OpenVPN`, TDS). A hello
+/// behind the lines (or XML) of a clear preamble also counts.
 ///
 /// Never [`Heard::Other`]: a record of 16 KiB can hide its header from us for long.
 fn midstream(bytes: &[u8]) -> Heard {
-    if let Some(length) = chain(bytes, 2) {
+    if let Some(length) = chain(bytes, 2, RecordHeader::runs_on) {
         return Heard::Tls(Proof { length, ..RECORDS });
     }
     if let Some(length) = sealed_alert(bytes) {
@@ -199,7 +201,7 @@ fn midstream(bytes: &[u8]) -> Heard {
         {
             return Heard::Tls(proof.at(offset));
         }
-        if !text && let Some(length) = chain(rest, 3) {
+        if !text && let Some(length) = chain(rest, 3, is_data) {
             return Heard::Tls(Proof { length, ..RECORDS }.at(offset));
         }
     }
@@ -208,11 +210,11 @@ fn midstream(bytes: &[u8]) -> Heard {
 }
 
 /// Length from the first to the end of the last of `links` record headers that meet.
-fn chain(bytes: &[u8], links: u8) -> Option<usize> {
+fn chain(bytes: &[u8], links: u8, fits: fn(RecordHeader) -> bool) -> Option<usize> {
     let mut cursor = Cursor::new(bytes);
     let mut version = None;
     for link in 1..=links {
-        let header = RecordHeader::read(cursor.array().ok()?).filter(|h| h.runs_on())?;
+        let header = RecordHeader::read(cursor.array().ok()?).filter(|h| fits(*h))?;
         if *version.get_or_insert(header.version) != header.version {
             return None;
         }
@@ -238,7 +240,7 @@ fn one_record_each(view: &View<'_>) -> Probe {
             return None;
         }
         let header = RecordHeader::read(Cursor::new(said.bytes).array().ok()?)?;
-        (header.runs_on() && header.kind == RecordHeader::APPLICATION_DATA).then_some(header)
+        is_data(header).then_some(header)
     };
     match (first(view.client), first(view.server)) {
         (Some(client), Some(server)) if client.version == server.version => {
@@ -246,6 +248,10 @@ fn one_record_each(view: &View<'_>) -> Probe {
         }
         _ => Probe::More,
     }
+}
+
+fn is_data(header: RecordHeader) -> bool {
+    header.runs_on() && header.kind == RecordHeader::APPLICATION_DATA
 }
 
 /// Whether the first bytes, as far as they go, are all text.
@@ -429,6 +435,10 @@ mod tests {
             (with(&records(3, &[40]), &records(2, &[40])), None),
             (with(&[0xee; 7], &records(3, &[40, 40])), None),
             (with(&[0xee; 7], &records(3, &[40, 40, 40])), Some("tls.records")),
+            (
+                with(&[0xee; 7], &[&[0x14, 3, 3, 0, 1, 1], &records(3, &[40, 40])[..]].concat()),
+                None,
+            ),
             (with(&[0xee; 2100], &records(3, &[40, 40, 40])), None),
             (with(&[0x14, 3, 3, 0, 1, 1], &[0x16, 3, 3, 0, 40]), Some("tls.records")),
             (with(b"a2 STARTTLS\r\n", HELLO), Some("tls.client-hello")),
