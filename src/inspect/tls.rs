@@ -1,51 +1,326 @@
-//! stub
+//! Reads a TLS layer until nothing more can be learnt in clear. RFC 8446, RFC 5246, RFC 6101 and `SSLv2`.
+//!
+//! [`TlsReader`] takes each side's bytes as they come, in any segmentation, and holds at most [`BUFFERED_BYTES_MAX`].
+//! What each side says is kept apart and put together only when asked, so the order in which the sides arrive is
+//! irrelevant. Absence is a fact only where nothing was lost: otherwise it is `None`.
+
+mod hello;
+mod message;
+mod names;
+mod resync;
+mod side;
+mod sslv2;
+
 use crate::{
     detect::Start,
-    model::{Outcome, Side, tls::TlsFacts},
+    model::{
+        Outcome, Side,
+        tls::{HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
+    },
 };
-/// stub
+
+use hello::{ClientHello, ServerHello};
+use side::{FATAL, SideReader};
+
+pub use names::{alert_name, cipher_name, group_name, is_null_cipher};
+
+/// Most memory one reader holds besides itself.
+pub const BUFFERED_BYTES_MAX: usize = 64 * 1024;
+
+/// Incremental reader of one TLS layer.
 #[derive(Debug)]
-pub struct TlsReader;
-#[allow(missing_docs, clippy::unused_self, clippy::unnecessary_wraps)]
+pub struct TlsReader {
+    client: SideReader,
+    server: SideReader,
+}
+
 impl TlsReader {
-    pub fn new(_: Start, _: Start) -> Self {
-        Self
+    /// A reader for a layer that begins as told on each side.
+    pub fn new(client_start: Start, server_start: Start) -> Self {
+        Self { client: SideReader::new(client_start), server: SideReader::new(server_start) }
     }
-    pub fn feed(&mut self, _: Side, bytes: &[u8]) -> usize {
+
+    /// Takes the next bytes of `side`; returns how many were consumed, which is all of them.
+    pub fn feed(&mut self, side: Side, bytes: &[u8]) -> usize {
+        self.side_mut(side).feed(bytes);
         bytes.len()
     }
-    pub fn gap(&mut self, _: Side) {}
-    pub fn is_done(&self) -> bool {
-        false
+
+    /// Bytes of `side` were lost after those fed so far.
+    pub fn gap(&mut self, side: Side) {
+        self.side_mut(side).gap();
     }
+
+    /// Memory held for messages not yet complete.
     pub fn buffered(&self) -> usize {
-        0
+        self.client.buffered().saturating_add(self.server.buffered())
     }
-    pub fn spoke(&self, _: Side) -> bool {
-        false
+
+    /// Whether `side` sent valid TLS.
+    pub const fn spoke(&self, side: Side) -> bool {
+        self.side(side).seen.spoke || self.is_one_record_each()
     }
-    pub fn mismatch(&self, _: Side) -> bool {
-        false
+
+    /// Whether the first bytes of `side` are another protocol.
+    pub const fn mismatch(&self, side: Side) -> bool {
+        self.side(side).seen.mismatch
     }
+
+    /// Whether `side` spoke TLS and then something else.
+    pub const fn broken(&self, side: Side) -> bool {
+        self.side(side).seen.broken
+    }
+
+    /// Whether nothing more can be learnt.
+    pub fn is_done(&self) -> bool {
+        let ends = [&self.client, &self.server];
+        if ends.iter().all(|end| end.is_stopped()) || self.mismatched() && self.is_client_read() {
+            return true;
+        }
+        if self.refusing_alert() || self.completed() && !self.is_client_alert() {
+            return true;
+        }
+        // Joined late or one side only: what was not said by now will not be said.
+        let early = self.client_hello().is_some_and(|hello| hello.early_data == Some(true));
+        let enough = if early { EARLY_RECORDS_MAX } else { LATE_RECORDS };
+        ends.iter().any(|end| end.seen.data >= enough || end.sslv2.sealed >= enough)
+    }
+
+    /// What became of the handshake, if the flow ended now.
     pub fn outcome(&self) -> Outcome {
-        Outcome::Unknown
+        let spoken = [Side::Client, Side::Server].iter().filter(|s| self.spoke(**s)).count();
+        if spoken > 0 && self.mismatched() {
+            return Outcome::Refused;
+        }
+        if self.refusing_alert() || self.completed() && self.is_client_alert() {
+            return Outcome::Refused;
+        }
+        if self.completed() || self.ran_on() || self.one_side_completed() {
+            return Outcome::Established;
+        }
+        if spoken == 1 { Outcome::Attempt } else { Outcome::Unknown }
     }
+
+    /// Whether the records are readable by anyone: no encryption was negotiated.
     pub fn null_cipher(&self) -> bool {
-        false
+        self.server_hello().is_some_and(|hello| is_null_cipher(hello.cipher))
     }
-    pub fn facts(&self) -> TlsFacts {
-        TlsFacts::default()
+
+    /// The facts so far. `Abandoned` is left to the caller, who knows whether the flow has ended.
+    pub fn finish(&self) -> TlsFacts {
+        let (client, server) = (self.tls_client(), self.tls_server());
+        let partial = client.partial().partial_client_hello();
+        let client_hello = client.heard.client_hello.as_ref().or(partial.as_ref());
+        let server_hello = self.server_hello();
+        let chosen = server_hello.or(server.heard.retry.as_ref());
+        let mut facts = TlsFacts {
+            version: self.version(),
+            cipher: chosen.map(|hello| hello.cipher),
+            cipher_sslv2: client.sslv2.cipher,
+            group: server.heard.group.or_else(|| chosen.and_then(|hello| hello.group)),
+            dh_bits: server.heard.dh_bits,
+            alpn: server_hello.and_then(|hello| hello.alpn.clone()),
+            client_hello: client_hello.is_some() || client.sslv2.client_hello.is_some(),
+            server_hello: server_hello.is_some() || server.sslv2.server_hello.is_some(),
+            hello_retry_request: server.heard.retry.is_some(),
+            resumed: self.resumed(),
+            client_cert_seen: self.client_cert_seen(),
+            alert: self.alert(),
+            outcome: Some(self.handshake_outcome()),
+            ..TlsFacts::default()
+        };
+        facts.version_offered = client.sslv2.client_hello.map(TlsVersion);
+        if let Some(hello) = client_hello {
+            let ClientHello { version, sni, alpn, early_data, ech } = hello.clone();
+            facts.version_offered = version;
+            facts.sni = sni;
+            facts.alpn_offered = alpn;
+            facts.early_data_offered = early_data;
+            facts.ech_offered = ech;
+        }
+        facts
+    }
+
+    fn side_mut(&mut self, side: Side) -> &mut SideReader {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    const fn side(&self, side: Side) -> &SideReader {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    /// Whether the side that accepted the connection is the TLS client (FTP active mode).
+    const fn is_swapped(&self) -> bool {
+        let (client, server) = (&self.client.heard, &self.server.heard);
+        if client.client_hello.is_some() || server.server_hello.is_some() {
+            return false;
+        }
+        server.client_hello.is_some() || client.server_hello.is_some()
+    }
+
+    const fn tls_client(&self) -> &SideReader {
+        if self.is_swapped() { &self.server } else { &self.client }
+    }
+
+    const fn tls_server(&self) -> &SideReader {
+        if self.is_swapped() { &self.client } else { &self.server }
+    }
+
+    const fn client_hello(&self) -> Option<&ClientHello> {
+        self.tls_client().heard.client_hello.as_ref()
+    }
+
+    const fn server_hello(&self) -> Option<&ServerHello> {
+        self.tls_server().heard.server_hello.as_ref()
+    }
+
+    const fn mismatched(&self) -> bool {
+        self.client.seen.mismatch || self.server.seen.mismatch
+    }
+
+    fn is_client_read(&self) -> bool {
+        self.client_hello().is_some()
+            || self.tls_client().sslv2.client_hello.is_some()
+            || self.tls_client().seen.mismatch
+    }
+
+    fn version(&self) -> Option<TlsVersion> {
+        let server = self.tls_server();
+        if let Some(hello) = self.server_hello().or(server.heard.retry.as_ref()) {
+            return Some(hello.version);
+        }
+        if server.sslv2.server_hello.is_some() || self.tls_client().sslv2.cipher.is_some() {
+            return Some(TlsVersion(0x0002));
+        }
+        // Records of TLS 1.3 say 1.2; but some messages are never in clear there.
+        let legacy = self.client.heard.legacy || self.server.heard.legacy;
+        let records = [&self.client, &self.server].map(|end| end.seen.version);
+        let version = records.into_iter().flatten().min()?;
+        (version.0 < 0x0303 || legacy && version.0 == 0x0303).then_some(version)
+    }
+
+    fn is_1_3(&self) -> bool {
+        self.version().is_some_and(TlsVersion::is_1_3)
+    }
+
+    /// Both sides finished the handshake: a hello was answered, and protected records went both ways.
+    fn completed(&self) -> bool {
+        let (client, server) = (self.tls_client(), self.tls_server());
+        let tls = self.server_hello().is_some();
+        let sslv2 = server.sslv2.server_hello.is_some();
+        tls && client.seen.sealed > 0 && server.seen.sealed > 0
+            || sslv2 && client.sslv2.sealed > 0 && server.sslv2.sealed > 0
+    }
+
+    /// Joined late, and protected records followed one another.
+    fn ran_on(&self) -> bool {
+        let ran = |end: &SideReader| end.seen.ran_on && end.seen.sealed > 0;
+        ran(&self.client) || ran(&self.server) || self.is_one_record_each()
+    }
+
+    /// Both sides joined late, each on a record of application data.
+    const fn is_one_record_each(&self) -> bool {
+        let (client, server) = (&self.client.seen, &self.server.seen);
+        client.lossy && server.lossy && client.data > 0 && server.data > 0
+    }
+
+    /// Only one side was captured, but it went on as nobody does whose handshake failed.
+    fn one_side_completed(&self) -> bool {
+        let (client, server) = (self.tls_client(), self.tls_server());
+        if client.seen.spoke && server.seen.spoke {
+            return false;
+        }
+        let early = self.client_hello().is_some_and(|hello| hello.early_data != Some(false));
+        let went_on = client.seen.ccs && client.seen.data > 0 && !self.is_client_alert();
+        // A server of TLS 1.3 seals its first flight before the client has agreed.
+        let flight = if self.is_1_3() { LATE_RECORDS } else { 1 };
+        self.client_hello().is_some() && went_on && !early
+            || self.server_hello().is_some() && server.seen.ccs && server.seen.data >= flight
+    }
+
+    /// Whether a fatal alert in clear came before protection was reached.
+    fn refusing_alert(&self) -> bool {
+        let fatal = |end: &SideReader| end.seen.alert.is_some_and(|(level, _)| level == FATAL);
+        let sslv2 = self.tls_server().sslv2.error;
+        (sslv2 || fatal(&self.client) || fatal(&self.server)) && !self.completed()
+    }
+
+    /// TLS 1.3: all that the client sealed has the size of an alert, so it left instead of finishing.
+    fn is_client_alert(&self) -> bool {
+        let cipher = self.server_hello().map(|hello| hello.cipher);
+        // Level, description, inner content type, tag.
+        let alert = match cipher {
+            Some(0x1305) => 11,
+            Some(0xc0b4) => 35,
+            Some(0xc0b5) => 51,
+            _ => 19,
+        };
+        let client = &self.tls_client().seen;
+        let only_data = client.sealed == client.data && client.data <= ALERTS_MAX;
+        let hidden = self.is_1_3() || cipher.is_none();
+        hidden && only_data && client.data_lengths == Some((alert, alert))
+    }
+
+    fn resumed(&self) -> Option<bool> {
+        let server = self.tls_server();
+        if let Some(resumed) = server.sslv2.server_hello {
+            return Some(resumed);
+        }
+        let hello = self.server_hello()?;
+        if hello.version.is_1_3() {
+            return Some(hello.psk);
+        }
+        if server.heard.certificate.is_some() || server.heard.hello_done {
+            return Some(false);
+        }
+        (server.seen.ccs && !server.seen.lossy).then_some(true)
+    }
+
+    fn client_cert_seen(&self) -> Option<bool> {
+        let client = self.tls_client();
+        if client.heard.certificate.is_some() {
+            return client.heard.certificate;
+        }
+        let visible = self.version().is_some_and(|version| !version.is_1_3());
+        let passed = client.seen.ccs || client.sslv2.cipher.is_some();
+        (visible && passed && !client.seen.lossy).then_some(false)
+    }
+
+    /// The gravest, and of two alike the client's.
+    fn alert(&self) -> Option<TlsAlert> {
+        let of = |side: Side| {
+            let (level, description) = self.side(side).seen.alert?;
+            Some(TlsAlert { side, level, description })
+        };
+        let (client, server) = (of(Side::Client), of(Side::Server));
+        match (client, server) {
+            (Some(c), Some(s)) if s.level > c.level => server,
+            _ => client.or(server),
+        }
+    }
+
+    fn handshake_outcome(&self) -> HandshakeOutcome {
+        match self.outcome() {
+            Outcome::Established => HandshakeOutcome::Completed,
+            Outcome::Refused if !self.mismatched() => HandshakeOutcome::Alert,
+            Outcome::Refused => HandshakeOutcome::Abandoned,
+            Outcome::Attempt | Outcome::Unknown => HandshakeOutcome::Unknown,
+        }
     }
 }
-/// stub
-pub fn cipher_name(_: u16) -> Option<&'static str> {
-    None
-}
-/// stub
-pub fn group_name(_: u16) -> Option<&'static str> {
-    None
-}
-/// stub
-pub fn alert_name(_: u8) -> Option<&'static str> {
-    None
-}
+
+/// Application data records after which a flow joined late, or seen from one side, has shown what it will.
+const LATE_RECORDS: u32 = 8;
+/// The same while early data may run ahead of the server's hello.
+const EARLY_RECORDS_MAX: u32 = 64;
+/// A client that leaves says so once, or adds `close_notify`.
+const ALERTS_MAX: u32 = 2;
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,7 @@ impl TlsVersion {
             0x0301 => "TLSv1.0",
             0x0302 => "TLSv1.1",
             0x0303 => "TLSv1.2",
-            // Drafts 14 to 28 and Facebook's variant of TLS 1.3 (RFC 8446 section 4.2.1 of the drafts).
-            0x0304 | 0x7f0e..=0x7f1c | 0xfb17..=0xfb1c => "TLSv1.3",
+            _ if self.is_1_3() => "TLSv1.3",
             0xfeff => "DTLSv1.0",
             0xfefd => "DTLSv1.2",
             0xfefc => "DTLSv1.3",
@@ -24,9 +23,75 @@ impl TlsVersion {
         })
     }
 
-    /// Whether this is TLS 1.3, final or draft.
+    /// Whether this is TLS 1.3: final, drafts 14 to 28 (section 4.2.1 of the drafts), or the variants that Google
+    /// (0x7e..) and Facebook (0xfb..) rolled out before the RFC.
     pub const fn is_1_3(self) -> bool {
-        matches!(self.0, 0x0304 | 0x7f0e..=0x7f1c | 0xfb17..=0xfb1c)
+        matches!(self.0, 0x0304 | 0x7e01..=0x7e03 | 0x7f0e..=0x7f1c | 0xfb17..=0xfb1c)
+    }
+}
+
+/// The five bytes before the body of every record (RFC 8446 section 5.1, RFC 5246 section 6.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Content type.
+    pub kind: u8,
+    /// Record version: the negotiated one only up to TLS 1.2, and not in a first `ClientHello`.
+    pub version: u16,
+    /// Length of the body.
+    pub length: u16,
+}
+
+impl RecordHeader {
+    /// Size on the wire.
+    pub const BYTES: usize = 5;
+    /// `change_cipher_spec`.
+    pub const CHANGE_CIPHER_SPEC: u8 = 20;
+    /// `alert`.
+    pub const ALERT: u8 = 21;
+    /// `handshake`.
+    pub const HANDSHAKE: u8 = 22;
+    /// `application_data`.
+    pub const APPLICATION_DATA: u8 = 23;
+    /// `heartbeat` (RFC 6520).
+    pub const HEARTBEAT: u8 = 24;
+    /// Longest body: 2^14 and the 2048 bytes that protection may add up to TLS 1.2.
+    pub const LENGTH_MAX: u16 = (1 << 14) + 2048;
+
+    /// Reads a header; `None` if it cannot be one.
+    pub const fn read(bytes: [u8; Self::BYTES]) -> Option<Self> {
+        let [kind, major, minor, high, low] = bytes;
+        let header = Self {
+            kind,
+            version: u16::from_be_bytes([major, minor]),
+            length: u16::from_be_bytes([high, low]),
+        };
+        let length_min = if kind == Self::APPLICATION_DATA { 0 } else { 1 };
+        let fits = matches!(kind, Self::CHANGE_CIPHER_SPEC..=Self::HEARTBEAT)
+            && matches!(header.version, 0x0300..=0x0304)
+            && header.length >= length_min
+            && header.length <= Self::LENGTH_MAX;
+        if fits { Some(header) } else { None }
+    }
+
+    /// Whether it is an alert of the size that protection gives it: 2 bytes under the tags, paddings and nonces in use.
+    /// A session that ends says only this.
+    pub const fn is_sealed_alert(self) -> bool {
+        self.kind == Self::ALERT
+            && matches!(self.version, 0x0301..=0x0303)
+            && matches!(self.length, 18 | 19 | 22 | 24 | 26 | 32 | 40 | 48 | 64 | 80)
+    }
+
+    /// Whether it can be a link of a chain of records that proves TLS without its beginning: narrower than the grammar,
+    /// by the sizes that records of a running session have (the shortest tag is that of CCM with 8 bytes).
+    pub const fn runs_on(self) -> bool {
+        let length = match self.kind {
+            Self::CHANGE_CIPHER_SPEC => self.length == 1,
+            Self::ALERT => self.length == 2 || (self.length >= 10 && self.length <= 96),
+            Self::HANDSHAKE => self.length >= 4,
+            Self::APPLICATION_DATA => self.length >= 9,
+            _ => false,
+        };
+        length && matches!(self.version, 0x0301..=0x0303)
     }
 }
 
@@ -75,8 +140,12 @@ pub struct TlsFacts {
     pub version_offered: Option<TlsVersion>,
     /// Negotiated cipher suite.
     pub cipher: Option<u16>,
+    /// Cipher kind the client chose in `SSLv2` (three bytes).
+    pub cipher_sslv2: Option<u32>,
     /// Key exchange group (named group code point).
     pub group: Option<u16>,
+    /// Size of the prime in a finite-field key exchange up to TLS 1.2.
+    pub dh_bits: Option<u16>,
     /// Server name the client asked for.
     pub sni: Option<Name>,
     /// Protocol the server chose (hidden in TLS 1.3).
@@ -93,10 +162,44 @@ pub struct TlsFacts {
     pub resumed: Option<bool>,
     /// Whether the client offered early data.
     pub early_data_offered: Option<bool>,
+    /// Whether the client sent `encrypted_client_hello` (genuine or GREASE): the server name is then the outer one.
+    pub ech_offered: Option<bool>,
     /// Whether a non-empty client certificate was on the wire; `None` when hidden or not seen.
     pub client_cert_seen: Option<bool>,
     /// Client's first clear alert, or the server's.
     pub alert: Option<TlsAlert>,
     /// How the handshake ended.
     pub outcome: Option<HandshakeOutcome>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_header_is_bounded_in_every_field() {
+        for (bytes, fits) in [
+            ([0x16, 3, 1, 0x02, 0x00], true),
+            ([0x18, 3, 4, 0x00, 0x01], true),
+            ([0x17, 3, 3, 0x00, 0x00], true),
+            ([0x17, 3, 3, 0x48, 0x00], true),
+            ([0x17, 3, 3, 0x48, 0x01], false),
+            ([0x16, 3, 3, 0x00, 0x00], false),
+            ([0x13, 3, 3, 0x00, 0x01], false),
+            ([0x19, 3, 3, 0x00, 0x01], false),
+            ([0x16, 2, 3, 0x00, 0x01], false),
+            ([0x16, 3, 5, 0x00, 0x01], false),
+        ] {
+            assert_eq!(RecordHeader::read(bytes).is_some(), fits, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn drafts_and_experiments_are_tls_1_3() {
+        for version in [0x0304, 0x7e02, 0x7f12, 0x7f1c, 0xfb1a] {
+            assert_eq!(TlsVersion(version).name(), Some("TLSv1.3"), "{version:04x}");
+        }
+        assert_eq!(TlsVersion(0x0303).name(), Some("TLSv1.2"));
+        assert_eq!(TlsVersion(0x0a0a).name(), None);
+    }
 }

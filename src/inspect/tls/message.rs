@@ -1,0 +1,188 @@
+//! Puts handshake messages together from fragments, keeping only what is read (RFC 8446 section 4, RFC 5246 7.4).
+
+use super::hello::{ClientHello, ServerHello};
+use crate::bytes::{Cursor, Short};
+use tls_parser::{TlsCipherAu, TlsCipherKx, TlsCipherSuite};
+
+/// What one side's clear handshake messages said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    /// A message of a known type has begun.
+    pub(super) begun: bool,
+    pub(super) client_hello: Option<ClientHello>,
+    pub(super) server_hello: Option<ServerHello>,
+    pub(super) retry: Option<ServerHello>,
+    /// `Certificate` seen; whether it held one.
+    pub(super) certificate: Option<bool>,
+    pub(super) hello_done: bool,
+    pub(super) group: Option<u16>,
+    pub(super) dh_bits: Option<u16>,
+    /// A message that is in clear only up to TLS 1.2.
+    pub(super) legacy: bool,
+}
+
+/// One message being put together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message {
+    head: [u8; 4],
+    have: usize,
+    length: usize,
+    seen: usize,
+    kept: Vec<u8>,
+}
+
+/// The bytes are not handshake messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotHandshake;
+
+impl Message {
+    /// Takes the next bytes of the handshake stream.
+    pub(super) fn feed(&mut self, bytes: &[u8], heard: &mut Heard) -> Result<(), NotHandshake> {
+        let mut rest = bytes;
+        while let Some((byte, tail)) = rest.split_first() {
+            if let Some(slot) = self.head.get_mut(self.have) {
+                *slot = *byte;
+                self.have = self.have.saturating_add(1);
+                rest = tail;
+                if self.have == self.head.len() {
+                    self.begin()?;
+                    heard.begun = true;
+                }
+            } else {
+                let missing = self.length.saturating_sub(self.seen);
+                let (body, tail) = rest.split_at_checked(missing).unwrap_or((rest, &[]));
+                self.keep(body);
+                rest = tail;
+            }
+            if self.have == self.head.len() && self.seen == self.length {
+                self.end(heard);
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory held.
+    pub(super) fn buffered(&self) -> usize {
+        self.kept.capacity()
+    }
+
+    /// What a `ClientHello` that will not be completed said as far as it came.
+    pub(super) fn partial_client_hello(&self) -> Option<ClientHello> {
+        let [kind, ..] = self.head;
+        let enough = self.have == self.head.len() && self.kept.len() >= PARTIAL_HELLO_MIN;
+        (kind == CLIENT_HELLO && enough).then(|| ClientHello::read(&self.kept, false)).flatten()
+    }
+
+    fn begin(&mut self) -> Result<(), NotHandshake> {
+        let [kind, high, middle, low] = self.head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        self.length = usize::try_from(length).unwrap_or(usize::MAX);
+        if KINDS.contains(&kind) && self.length <= MESSAGE_BYTES_MAX {
+            Ok(())
+        } else {
+            Err(NotHandshake)
+        }
+    }
+
+    fn keep(&mut self, body: &[u8]) {
+        self.seen = self.seen.saturating_add(body.len());
+        let wanted = self.wanted();
+        let room = wanted.saturating_sub(self.kept.len());
+        let body = body.get(..room).unwrap_or(body);
+        let length = self.kept.len().saturating_add(body.len());
+        if length > self.kept.capacity() {
+            // Doubling, but never beyond what the message may fill: a length on the wire reserves nothing by itself.
+            let capacity = self.kept.capacity().saturating_mul(2).max(length).min(wanted);
+            self.kept.reserve_exact(capacity.saturating_sub(self.kept.len()));
+        }
+        self.kept.extend_from_slice(body);
+    }
+
+    fn wanted(&self) -> usize {
+        let [kind, ..] = self.head;
+        let wanted = match kind {
+            CLIENT_HELLO | SERVER_HELLO => HELLO_BYTES_MAX,
+            SERVER_KEY_EXCHANGE => KEY_EXCHANGE_BYTES_MAX,
+            CERTIFICATE => 3,
+            _ => 0,
+        };
+        wanted.min(self.length)
+    }
+
+    fn end(&mut self, heard: &mut Heard) {
+        let Self { head: [kind, ..], length, kept, .. } = std::mem::take(self);
+        let complete = kept.len() == length;
+        match kind {
+            CLIENT_HELLO if heard.client_hello.is_none() => {
+                heard.client_hello = ClientHello::read(&kept, complete);
+            }
+            SERVER_HELLO => match ServerHello::read(&kept) {
+                Some(hello) if hello.retry => heard.retry = Some(hello),
+                hello => heard.server_hello = heard.server_hello.take().or(hello),
+            },
+            CERTIFICATE => {
+                let list = Cursor::new(&kept).u24_be().unwrap_or_default();
+                heard.certificate.get_or_insert(list > 0);
+            }
+            SERVER_KEY_EXCHANGE => heard.key_exchange(&kept),
+            SERVER_HELLO_DONE => heard.hello_done = true,
+            _ => {}
+        }
+        heard.legacy |= matches!(
+            kind,
+            CERTIFICATE
+                | SERVER_KEY_EXCHANGE
+                | CERTIFICATE_REQUEST
+                | SERVER_HELLO_DONE
+                | CLIENT_KEY_EXCHANGE
+        );
+    }
+}
+
+impl Heard {
+    /// RFC 8422 section 5.4, RFC 5246 section 7.4.3; with PSK an identity hint comes first (RFC 4279, RFC 5489).
+    fn key_exchange(&mut self, body: &[u8]) {
+        let suite = self.server_hello.as_ref().and_then(|h| TlsCipherSuite::from_id(h.cipher));
+        let Some(suite) = suite else { return };
+        let mut cursor = Cursor::new(body);
+        if suite.au == TlsCipherAu::Psk && skip_hint(&mut cursor).is_err() {
+            return;
+        }
+        match suite.kx {
+            TlsCipherKx::Ecdhe | TlsCipherKx::Ecdh | TlsCipherKx::Aecdh
+                if cursor.u8() == Ok(NAMED_CURVE) =>
+            {
+                self.group = cursor.u16_be().ok();
+            }
+            TlsCipherKx::Dhe | TlsCipherKx::Dh => {
+                self.dh_bits = cursor.u16_be().ok().map(|bytes| bytes.saturating_mul(8));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn skip_hint(cursor: &mut Cursor<'_>) -> Result<(), Short> {
+    let length = cursor.u16_be()?;
+    cursor.skip(usize::from(length))
+}
+
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+const CERTIFICATE: u8 = 11;
+const SERVER_KEY_EXCHANGE: u8 = 12;
+const CERTIFICATE_REQUEST: u8 = 13;
+const SERVER_HELLO_DONE: u8 = 14;
+const CLIENT_KEY_EXCHANGE: u8 = 16;
+/// Handshake types that may stand in clear (IANA TLS `HandshakeType`).
+const KINDS: [u8; 19] = [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 21, 22, 23, 25, 67];
+/// `ECCurveType`.
+const NAMED_CURVE: u8 = 3;
+/// Bytes kept of a hello; what is behind is not read. Two sides: half of what a flow may hold while inspected.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Bytes kept of a `ServerKeyExchange`: an identity hint and the curve, or the length of the prime.
+const KEY_EXCHANGE_BYTES_MAX: usize = 512;
+/// Longest message believed; chains of certificates can be long.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Version, random and session id length.
+const PARTIAL_HELLO_MIN: usize = 35;

@@ -1,0 +1,148 @@
+//! Finds the record layer again after a gap or a late start, byte by byte and in constant memory.
+
+use crate::model::tls::RecordHeader;
+
+/// Follows up to [`CANDIDATES`] possible chains of records through a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Resync {
+    at: u64,
+    window: [u8; WINDOW],
+    candidates: [Option<Candidate>; CANDIDATES],
+}
+
+/// A header that may be one: where the next must stand.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    version: u16,
+    links: u8,
+    next: u64,
+}
+
+/// What the last byte completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing yet.
+    Nothing,
+    /// The third header of a chain; its body follows.
+    Header(RecordHeader),
+    /// A hello: its record's header and the first bytes of the body.
+    Hello(RecordHeader, [u8; 6]),
+    /// The search has cost enough.
+    GaveUp,
+}
+
+impl Resync {
+    pub(super) const fn new() -> Self {
+        Self { at: 0, window: [0; WINDOW], candidates: [None; CANDIDATES] }
+    }
+
+    /// Takes one byte.
+    pub(super) fn push(&mut self, byte: u8) -> Found {
+        self.window.rotate_left(1);
+        if let Some(last) = self.window.last_mut() {
+            *last = byte;
+        }
+        self.at = self.at.saturating_add(1);
+        if let Some((header, body)) = self.hello() {
+            return Found::Hello(header, body);
+        }
+        let header = self.window.last_chunk().copied().and_then(RecordHeader::read);
+        let header = header.filter(|h| h.runs_on());
+        match self.link(header) {
+            Some(header) => Found::Header(header),
+            None if self.at >= SEARCH_BYTES_MAX => Found::GaveUp,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Advances the chains that meet here, or starts one.
+    fn link(&mut self, header: Option<RecordHeader>) -> Option<RecordHeader> {
+        let here = self.at.saturating_sub(5);
+        let next = |h: RecordHeader| self.at.saturating_add(u64::from(h.length));
+        let mut met = false;
+        for slot in &mut self.candidates {
+            let Some(candidate) = slot else { continue };
+            if candidate.next != here {
+                continue;
+            }
+            match header {
+                Some(header) if header.version == candidate.version => {
+                    met = true;
+                    candidate.links = candidate.links.saturating_add(1);
+                    candidate.next = next(header);
+                    if candidate.links >= LINKS {
+                        return Some(header);
+                    }
+                }
+                _ => *slot = None,
+            }
+        }
+        let header = header.filter(|_| !met && self.at >= 5)?;
+        if let Some(free) = self.candidates.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(Candidate { version: header.version, links: 1, next: next(header) });
+        }
+        None
+    }
+
+    /// A record header followed by the head of a hello, seen when its eleventh byte arrives.
+    fn hello(&self) -> Option<(RecordHeader, [u8; 6])> {
+        let [kind, major, minor, high, low, body @ ..] = self.window;
+        if self.at < 11 || kind != RecordHeader::HANDSHAKE {
+            return None;
+        }
+        let header = RecordHeader::read([kind, major, minor, high, low])?;
+        let [1 | 2, 0, _, _, 3, 0..=4] = body else { return None };
+        (header.length > 38).then_some((header, body))
+    }
+}
+
+/// Record header and the first six bytes of a message.
+const WINDOW: usize = 11;
+/// Headers that must meet.
+const LINKS: u8 = 3;
+/// Chains followed at once.
+const CANDIDATES: usize = 8;
+/// Several of the longest records.
+const SEARCH_BYTES_MAX: u64 = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push_all(bytes: &[u8]) -> Option<(usize, Found)> {
+        let mut resync = Resync::new();
+        let answers = bytes.iter().enumerate().map(|(at, b)| (at + 1, resync.push(*b)));
+        answers.into_iter().find(|(_, found)| *found != Found::Nothing)
+    }
+
+    fn record(length: u16) -> Vec<u8> {
+        let [high, low] = length.to_be_bytes();
+        let mut record = vec![0x17, 3, 3, high, low];
+        record.resize(5 + usize::from(length), 0xa5);
+        record
+    }
+
+    #[test]
+    fn three_headers_that_meet_are_found_behind_other_bytes() {
+        let mut bytes = vec![0x17, 3, 3, 0, 60, 0x99];
+        for _ in 0..3 {
+            bytes.extend(record(30));
+        }
+        let header = RecordHeader { kind: 0x17, version: 0x0303, length: 30 };
+        assert_eq!(push_all(&bytes), Some((6 + 35 + 35 + 5, Found::Header(header))));
+        assert_eq!(push_all(&bytes[..6 + 35 + 35 + 4]), None);
+    }
+
+    #[test]
+    fn a_hello_is_found_at_once() {
+        let mut bytes = b"EHLO x\r\nSTARTTLS\r\n".to_vec();
+        bytes.extend([0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]);
+        assert!(matches!(push_all(&bytes), Some((29, Found::Hello(_, [1, 0, 0, 196, 3, 3])))));
+    }
+
+    #[test]
+    fn the_search_ends() {
+        let bytes = vec![0x17; 1 << 18];
+        assert_eq!(push_all(&bytes), Some((1 << 17, Found::GaveUp)));
+    }
+}

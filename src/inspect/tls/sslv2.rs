@@ -1,0 +1,101 @@
+//! `SSLv2`: what its clear messages tell. <https://datatracker.ietf.org/doc/html/draft-hickman-netscape-ssl-00>.
+//!
+//! A `CLIENT-HELLO` in this form may also open TLS (RFC 5246 appendix E.2); the answer tells which it became.
+
+use crate::bytes::{Cursor, Short};
+
+/// Where one side stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sslv2 {
+    /// Version in the client's hello.
+    pub(super) client_hello: Option<u16>,
+    /// Whether the server's hello resumed a session.
+    pub(super) server_hello: Option<bool>,
+    /// Cipher kind of `CLIENT-MASTER-KEY`.
+    pub(super) cipher: Option<u32>,
+    /// The server's `ERROR` in clear.
+    pub(super) error: bool,
+    /// Records after the last clear one.
+    pub(super) sealed: u32,
+    head: [u8; HEAD],
+    have: usize,
+    length: usize,
+    seen: usize,
+    /// Bytes a record header takes.
+    header: usize,
+}
+
+/// How a byte fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// Goes on.
+    Within,
+    /// Ends a record.
+    EndOfRecord,
+    /// Not `SSLv2`.
+    No,
+}
+
+impl Sslv2 {
+    /// Whether the side went on as `SSLv2`, so that no TLS record can follow.
+    pub(super) const fn is_certain(&self) -> bool {
+        self.server_hello.is_some() || self.cipher.is_some()
+    }
+
+    /// Whether the next byte begins a record.
+    pub(super) const fn is_between_records(&self) -> bool {
+        self.have == 0
+    }
+
+    /// Takes one byte.
+    pub(super) fn push(&mut self, byte: u8) -> Fit {
+        if let Some(slot) = self.head.get_mut(self.have) {
+            *slot = byte;
+            self.have = self.have.saturating_add(1);
+        }
+        self.seen = self.seen.saturating_add(1);
+        if self.seen == 2 {
+            let [a, b, ..] = self.head;
+            let short = a & 0x80 != 0;
+            self.header = if short { 2 } else { 3 };
+            let mask = if short { 0x7fff } else { 0x3fff };
+            self.length = usize::from(u16::from_be_bytes([a, b]) & mask);
+            if self.length == 0 {
+                return Fit::No;
+            }
+        }
+        if self.seen < 2 || self.seen < self.length.saturating_add(self.header) {
+            return Fit::Within;
+        }
+        let fit = self.end();
+        (self.have, self.seen, self.length) = (0, 0, 0);
+        fit
+    }
+
+    fn end(&mut self) -> Fit {
+        let head = self.head;
+        let kept = head.get(self.header..self.have).unwrap_or_default();
+        let mut cursor = Cursor::new(kept);
+        if self.read(&mut cursor).is_err() { Fit::No } else { Fit::EndOfRecord }
+    }
+
+    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Short> {
+        if self.is_certain() {
+            self.sealed = self.sealed.saturating_add(1);
+            return Ok(());
+        }
+        match (cursor.u8()?, self.client_hello) {
+            (0, _) => self.error = true,
+            (1, None) => self.client_hello = Some(cursor.u16_be()?),
+            (2, _) => self.cipher = Some(cursor.u24_be()?),
+            (4, None) => self.server_hello = Some(cursor.u8()? != 0),
+            // A resumed session goes straight to sealed records.
+            (_, Some(_)) => self.sealed = self.sealed.saturating_add(1),
+            _ => return Err(Short),
+        }
+        Ok(())
+    }
+}
+
+/// Bytes looked at: a header of up to three and the fixed fields read.
+const HEAD: usize = 8;
