@@ -8,7 +8,8 @@
 //! | module | holds | may use |
 //! |---|---|---|
 //! | [`bytes`], [`model`] | the bounded reader; the shared nouns | nothing of ours (`model`: `bytes`) |
-//! | [`wire`], [`detect`], [`inspect`] | decapsulation; one file per protocol; facts once per flow | `bytes`, `model` |
+//! | [`wire`], [`detect`] | decapsulation; one file per protocol | `bytes`, `model` |
+//! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
 //! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |

@@ -602,5 +602,5 @@ fn summarise(summary: &mut Summary, reader: &TlsReader) {
             summary.misfit(side);
         }
     }
-    summary.tls(reader.facts(), reader.outcome(), reader.null_cipher());
+    summary.tls(reader.finish(), reader.outcome(), reader.null_cipher());
 }
