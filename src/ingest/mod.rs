@@ -1,10 +1,37 @@
-//! Edge: where frames come from.
+//! Edge: where frames come from. One [`Source`] each for capture files, an interface and the mirror socket.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`discover`] | which captures the arguments mean: files, folders, standard input |
+//! | [`pcap_file`], `pcapng` | the two formats over `blocks` (large reads) and `compress` (gzip, zstd) |
+//! | [`progress`] | bar on a terminal |
+//! | [`error`], [`link`] | why a source cannot go on; names of link types |
+#![forbid(unsafe_code)]
+
+mod blocks;
+#[cfg(test)]
+mod check;
+mod compress;
+pub mod discover;
+pub mod error;
+pub mod link;
+pub mod pcap_file;
+mod pcapng;
+pub mod progress;
+
+pub use discover::{CaptureInput, discover};
+pub use error::SourceError;
+pub use pcap_file::CaptureFile;
+pub use progress::Progress;
 
 use crate::model::{Frame, Timestamp};
 
 /// A stream of frames. Plain and blocking: one data-plane thread owns it.
 pub trait Source {
     /// The next input. Live sources return [`Input::Tick`] at least once a second while nothing arrives.
+    ///
+    /// After an error the next call may give another one (a cut file that also had unreadable interfaces), then
+    /// [`Input::End`] for ever.
     fn next(&mut self) -> Result<Input<'_>, SourceError>;
 
     /// Packets lost before us, as far as the kernel tells.
@@ -33,10 +60,5 @@ pub struct Drops {
     pub interface: u64,
 }
 
-/// Why a source cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// To be completed.
-    #[error("source failed")]
-    Failed,
-}
+/// Whether frames of this pcap `LINKTYPE_` can be decoded; handed in, so that no source knows the decoder.
+pub type LinkSupported = fn(u32) -> bool;
