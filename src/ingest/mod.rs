@@ -5,6 +5,7 @@
 //! | [`discover`] | which captures the arguments mean: files, folders, standard input |
 //! | [`pcap_file`], `pcapng` | the two formats over `blocks` (large reads) and `compress` (gzip, zstd) |
 //! | [`progress`] | bar on a terminal |
+//! | [`live`] | an interface, through libpcap (feature `live`) |
 //! | [`error`], [`link`] | why a source cannot go on; names of link types |
 #![forbid(unsafe_code)]
 
@@ -15,12 +16,16 @@ mod compress;
 pub mod discover;
 pub mod error;
 pub mod link;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod pcap_file;
 mod pcapng;
 pub mod progress;
 
 pub use discover::{CaptureInput, discover};
 pub use error::SourceError;
+#[cfg(feature = "live")]
+pub use live::{Live, LiveOptions};
 pub use pcap_file::CaptureFile;
 pub use progress::Progress;
 
