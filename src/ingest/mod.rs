@@ -5,7 +5,7 @@
 //! | [`discover`] | which captures the arguments mean: files, folders, standard input |
 //! | [`pcap_file`], `pcapng` | the two formats over `blocks` (large reads) and `compress` (gzip, zstd) |
 //! | [`progress`] | bar on a terminal |
-//! | [`live`] | an interface, through libpcap (feature `live`) |
+//! | [`live`], [`mirror_socket`] | libpcap; the UDP port of a traffic mirror target (feature `live`) |
 //! | [`error`], [`link`] | why a source cannot go on; names of link types |
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,8 @@ pub mod error;
 pub mod link;
 #[cfg(feature = "live")]
 pub mod live;
+#[cfg(feature = "live")]
+pub mod mirror_socket;
 pub mod pcap_file;
 mod pcapng;
 pub mod progress;
@@ -26,6 +28,8 @@ pub use discover::{CaptureInput, discover};
 pub use error::SourceError;
 #[cfg(feature = "live")]
 pub use live::{Live, LiveOptions};
+#[cfg(feature = "live")]
+pub use mirror_socket::{MirrorOptions, MirrorSocket};
 pub use pcap_file::CaptureFile;
 pub use progress::Progress;
 
