@@ -111,7 +111,8 @@ pub enum SourceError {
     },
     /// Neither pcap nor pcapng.
     #[error(
-        "{file}: this is {found}, not a capture; give a pcap or pcapng file (gzip and zstd are fine)"
+        "{file}: this is {found}, not a capture; \
+         give a pcap or pcapng file (gzip and zstd are fine)"
     )]
     NotACapture {
         /// File name as given.

@@ -208,6 +208,13 @@ struct Datagram {
     captured: usize,
 }
 
+/// Whether an unspecified IPv6 address also takes IPv4 datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hears {
+    OwnFamily,
+    BothFamilies,
+}
+
 /// One socket.
 #[derive(Debug)]
 struct Listener {
@@ -220,11 +227,11 @@ struct Listener {
 }
 
 impl Listener {
-    fn open(address: SocketAddr, only_v6: bool, buffer_bytes: usize) -> io::Result<Self> {
+    fn open(address: SocketAddr, hears: Hears, buffer_bytes: usize) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
-            socket.set_only_v6(only_v6)?;
+            socket.set_only_v6(hears == Hears::OwnFamily)?;
         }
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
@@ -333,8 +340,9 @@ fn listen(addresses: &[SocketAddr], buffer_bytes: usize) -> Result<Vec<Listener>
     let open = |address: &SocketAddr| {
         // Beside an IPv4 listener on the same port an IPv6 one must keep to IPv6.
         let beside = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
-        let only_v6 = addresses.iter().any(beside);
-        Listener::open(*address, only_v6, buffer_bytes).map_err(|cause| refusal(*address, cause))
+        let shared = addresses.iter().any(beside);
+        let hears = if shared { Hears::OwnFamily } else { Hears::BothFamilies };
+        Listener::open(*address, hears, buffer_bytes).map_err(|cause| refusal(*address, cause))
     };
     addresses.iter().map(open).collect()
 }
@@ -343,10 +351,10 @@ fn listen(addresses: &[SocketAddr], buffer_bytes: usize) -> Result<Vec<Listener>
 fn listen_everywhere(port: u16, buffer_bytes: usize) -> Result<Listener, SourceError> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    match Listener::open(both, false, buffer_bytes) {
+    match Listener::open(both, Hears::BothFamilies, buffer_bytes) {
         Ok(listener) => Ok(listener),
         Err(cause) if is_no_ipv6(&cause) => {
-            Listener::open(v4, false, buffer_bytes).map_err(|cause| refusal(v4, cause))
+            Listener::open(v4, Hears::OwnFamily, buffer_bytes).map_err(|cause| refusal(v4, cause))
         }
         Err(cause) => Err(refusal(both, cause)),
     }

@@ -2,10 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`discover`] | which captures the arguments mean: files, folders, standard input |
+//! | [discover](mod@discover) | which captures the arguments mean: files, folders, standard input |
 //! | [`pcap_file`], `pcapng` | the two formats over `blocks` (large reads) and `compress` (gzip, zstd) |
 //! | [`progress`] | bar on a terminal |
-//! | [`live`], [`mirror_socket`] | libpcap; the UDP port of a traffic mirror target (feature `live`) |
+//! | `live`, `mirror_socket` | libpcap; the UDP port of a traffic mirror target (feature `live`) |
 //! | [`error`], [`link`] | why a source cannot go on; names of link types |
 #![forbid(unsafe_code)]
 

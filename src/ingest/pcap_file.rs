@@ -315,7 +315,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    #![allow(clippy::disallowed_methods, reason = "writes a capture to open")]
 
     use proptest::prelude::*;
 
@@ -469,8 +469,7 @@ mod tests {
         };
         let missing = open(&path).unwrap_err().to_string();
         assert!(missing.contains("a.pcap: cannot be opened: No such file"), "{missing}");
-        let mut file = std::fs::File::create(&path).unwrap();
-        file.write_all(&pcap(Order::Little, 0xa1b2_c3d4, 1)).unwrap();
+        std::fs::write(&path, pcap(Order::Little, 0xa1b2_c3d4, 1)).unwrap();
         let mut opened = open(&path).unwrap();
         assert!(matches!(opened.next(), Ok(Input::End)));
         assert!(matches!(opened.next(), Ok(Input::End)));

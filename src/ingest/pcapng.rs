@@ -1,4 +1,5 @@
-//! pcapng: sections, interfaces, packets (<https://ietf-opsawg-wg.github.io/draft-ietf-opsawg-pcap/draft-ietf-opsawg-pcapng.html>).
+//! pcapng: sections, interfaces, packets
+//! (<https://ietf-opsawg-wg.github.io/draft-ietf-opsawg-pcap/draft-ietf-opsawg-pcapng.html>).
 //!
 //! What a packet needs is checked before it is handed over; the rest of its block (options, trailing length) after.
 
@@ -461,8 +462,8 @@ mod tests {
             (12, 1_999, 1),
             (127, u64::MAX, 0),
             (0x80, seconds, ns),
-            (0x80 | 10, seconds << 10 | 512, ns + 500_000_000),
-            (0x80 | 32, seconds << 32 | 1 << 31, ns + 500_000_000),
+            (0x8a, (seconds << 10) + 512, ns + 500_000_000),
+            (0xa0, (seconds << 32) + (1 << 31), ns + 500_000_000),
             (0xff, u64::MAX, 0),
             (0, u64::MAX, u64::MAX),
             (0x80, u64::MAX, u64::MAX),
