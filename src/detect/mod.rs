@@ -26,6 +26,7 @@ macro_rules! detectors {
 
 detectors! {
     tls::Tls,
+    ssh::Ssh,
 }
 
 #[cfg(test)]
