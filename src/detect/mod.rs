@@ -27,6 +27,7 @@ macro_rules! detectors {
 detectors! {
     tls::Tls,
     ssh::Ssh,
+    redis::Redis,
 }
 
 #[cfg(test)]
