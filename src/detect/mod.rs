@@ -28,6 +28,7 @@ detectors! {
     tls::Tls,
     ssh::Ssh,
     redis::Redis,
+    dns::Dns,
 }
 
 #[cfg(test)]
