@@ -29,6 +29,9 @@ detectors! {
     proxy::Proxy,
     http2::Http2,
     http::Http,
+    ssh::Ssh,
+    redis::Redis,
+    dns::Dns,
 }
 
 #[cfg(test)]
