@@ -26,10 +26,12 @@ macro_rules! detectors {
 
 detectors! {
     tls::Tls,
+    postgresql::Postgresql,
 }
 
 #[cfg(test)]
 mod check;
+mod sql;
 
 /// Set of detectors still in question, one bit each.
 pub type CandidateMask = u128;
