@@ -27,6 +27,7 @@ macro_rules! detectors {
 detectors! {
     tls::Tls,
     postgresql::Postgresql,
+    mysql::Mysql,
 }
 
 #[cfg(test)]
