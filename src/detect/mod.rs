@@ -27,15 +27,18 @@ macro_rules! detectors {
 detectors! {
     tls::Tls,
     proxy::Proxy,
+    postgresql::Postgresql,
     http2::Http2,
     http::Http,
     ssh::Ssh,
+    mysql::Mysql,
     redis::Redis,
     dns::Dns,
 }
 
 #[cfg(test)]
 mod check;
+mod sql;
 
 /// Set of detectors still in question, one bit each.
 pub type CandidateMask = u128;
