@@ -293,7 +293,7 @@ def main():
                     failed.append(f"{name}/{case.name}")
                     print(f"FAIL {name}/{case.name}: {error}", flush=True)
                     if not isinstance(error, ValueError):
-                        traceback.print_exc()
+                        traceback.print_tb(error.__traceback__)
         finally:
             lab.close()
     if failed:

@@ -94,7 +94,7 @@ def check(flows, canaries, packets):
                 wrong.append(f"{where}: {key} = {flow[key]!r}")
         wrong += [f"{where}: unknown key {k}" for k in flow if k not in FLOW_KEYS]
         wrong += [f"{where}: credentials {c!r}" for c in flow["credentials"] if c not in CREDENTIALS]
-        if (flow["encryption"] == "plaintext") != ("plaintext_reason" in flow):
+        if (flow["encryption"] == "plaintext") != ("plaintext_reason" in flow) and flow["origin"] == "start":
             wrong.append(f"{where}: plaintext_reason goes with plaintext")
         c2s, s2c = streams(flow, packets)
         if flow["encryption"] == "tls" and flow["origin"] == "start":
@@ -125,10 +125,20 @@ def _check_tls(flow, c2s, s2c):
 
 
 def find_hello(data, kind):
-    """The first ClientHello (1) or ServerHello (2) in a stream, decoded just enough; None without one."""
+    """The first ClientHello (1) or ServerHello (2) in a stream, decoded just enough.
+
+    None without one, and an empty dict for one that is cut short.
+    """
     found = re.search(rb"\x16\x03[\x00-\x04](..)" + bytes([kind]) + rb"\x00(..)\x03[\x00-\x03]", data, re.S)
     if not found:
         return None
+    try:
+        return _decode_hello(data, found, kind)
+    except IndexError:
+        return {}
+
+
+def _decode_hello(data, found, kind):
     body = data[found.start() + 9:]
     out = {"version": {0: "SSLv3", 1: "TLSv1.0", 2: "TLSv1.1", 3: "TLSv1.2"}.get(body[1], "?")}
     at = 34
