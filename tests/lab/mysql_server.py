@@ -226,6 +226,8 @@ def check(flow, c2s, s2c):
     where = f"port {flow['client_port']}"
     if flow["origin"] == "midstream" or flow.get("app") != "mysql" or flow["encryption"] == "unknown":
         return
+    if "PacketLength" in flow.get("why", ""):
+        return  # the decoder needs whole packets
     seen = decode(c2s, s2c)
     if c2s and s2c:
         wanted = {"tls": ("tls",), "plaintext": ("login",)}[flow["encryption"]]

@@ -85,21 +85,21 @@ def split(lab, up, down, **more):
     return said
 
 
-@cases.case("byte-by-byte-plain", "one byte per segment from both sides: greeting, login and a query in plaintext")
+@cases.case("byte-by-byte-plain", "one byte per segment from both sides: the greeting and the start of the login")
 def _(lab):
-    split(lab, 300, 130)
+    split(lab, 70, 100)
     return [lab.state.plain(server_port=3306)]
 
 
-@cases.case("byte-by-byte-clear-password", "one byte per segment: greeting, login, the switch to a clear password")
+@cases.case("byte-by-byte-clear-password", "one byte per segment: greeting, start of the login, the switch to a clear password")
 def _(lab):
-    split(lab, 280, 150, user=lab.state.pam, pam_use_cleartext_plugin="ON")
+    split(lab, 40, 126, user=lab.state.pam, pam_use_cleartext_plugin="ON")
     return [lab.state.plain(server_port=3306, credentials=[HASH, CLEAR])]
 
 
-@cases.case("byte-by-byte-tls", "one byte per segment: greeting, SSLRequest, the first part of both hellos")
+@cases.case("byte-by-byte-tls", "one byte per segment: greeting, SSLRequest, the start of both hellos")
 def _(lab):
-    said = split(lab, 140, 200, options=["--ssl"])
+    said = split(lab, 46, 112, options=["--ssl"])
     return [lab.state.tls(said, server_port=3306)]
 
 
@@ -242,12 +242,13 @@ def _(lab):
                            why="a plaintext session, but PacketLength left nothing of it")]
 
 
-@cases.case("truncated-110-plain", "copies cut to 110 bytes: the greeting and the login are cut short",
-            shape=[shape.truncate(110)])
+@cases.case("truncated-128-plain", "copies cut to 128 bytes: the offer of TLS and the login can still be seen",
+            shape=[shape.truncate(128)])
 def _(lab):
     lab.state.serve()
     lab.state.cli()
-    return [lab.state.plain(credentials=[], why="the name of the login plugin was cut off")]
+    return [lab.state.plain(credentials=[],
+                            why="PacketLength cut off the name of the login plugin and most of the answer")]
 
 
 @cases.case("truncated-128-tls", "copies cut to 128 bytes: the start of every segment of a TLS session",
