@@ -23,7 +23,8 @@ def _(lab):
     return [db.plain()]
 
 
-@cases.case("offered-taken-tls13", "the server offers TLS, the mariadb client takes it: TLS 1.3 after a 36-byte SSLRequest")
+@cases.case("offered-taken-tls13",
+            "the server offers TLS, the mariadb client takes it: TLS 1.3 after a 36-byte SSLRequest")
 def _(lab):
     db = lab.state
     db.serve()
@@ -185,7 +186,8 @@ def _(lab):
     db = lab.state
     db.serve(pam_use_cleartext_plugin="ON")
     db.cli(user=db.pam, env={"LIBMYSQL_ENABLE_CLEARTEXT_PLUGIN": "1"})
-    return [db.plain(credentials=[HASH, CLEAR], why="the first answer is a hash, then the server asks for the password")]
+    return [db.plain(credentials=[HASH, CLEAR],
+                     why="the first answer is a hash, then the server asks for the password")]
 
 
 @cases.case("auth-clear-password-pymysql", "PyMySQL sends mysql_clear_password when asked for it")
@@ -265,7 +267,8 @@ def _(lab):
     return [refused_first(full(lab, *["root"] * 20))]
 
 
-@cases.case("too-many-connections-after-login", "one connection is left, for administrators: others are refused after login")
+@cases.case("too-many-connections-after-login",
+            "one connection is left, for administrators: others are refused after login")
 def _(lab):
     return [full(lab, *[lab.state.user] * 20).plain(outcome="refused")]
 
@@ -275,7 +278,8 @@ def refused_first(db):
                     why="an error in place of the greeting: whether the server could do TLS is not visible")
 
 
-@cases.case("host-blocked", "after connections that broke off, the server blocks the host: an error is the first packet")
+@cases.case("host-blocked",
+            "after connections that broke off, the server blocks the host: an error is the first packet")
 def _(lab):
     db = lab.state
     db.serve(max_connect_errors=1, skip_name_resolve="OFF")

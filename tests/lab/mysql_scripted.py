@@ -51,7 +51,7 @@ def serve_sha2(address, port, password, known, clear, crt, key):
 def fast_answer(secret, nonce):
     once = hashlib.sha256(secret).digest()
     mask = hashlib.sha256(hashlib.sha256(once).digest() + nonce).digest()
-    return bytes(a ^ b for a, b in zip(once, mask))
+    return bytes(a ^ b for a, b in zip(once, mask, strict=True))
 
 
 def full(wire, secret, nonce, tls):

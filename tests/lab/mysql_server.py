@@ -94,8 +94,8 @@ class Maria:
             self.lab.plant(each)
         return user, password, self.database
 
-    def cli(self, *statements, options=("--skip-ssl",), user=None, password=None, at=None, port=None, check=True, host=None,
-            program="mariadb", env=None, cwd=None):
+    def cli(self, *statements, options=("--skip-ssl",), user=None, password=None, at=None, port=None, check=True,
+            host=None, program="mariadb", env=None, cwd=None):
         """Run the mariadb client on the client's host (or `host`); returns what it printed, errors included.
 
         Without options it would take TLS where it is offered.
@@ -111,7 +111,10 @@ class Maria:
         return done.stdout + done.stderr
 
     def driver(self, name, function, tls, address=None, user=None, password=None):
-        """Run a driver's function on the client: (address, port, user, password, database, sql, tls) -> (version, TLS)."""
+        """Run a driver's function on the client.
+
+        It gets (address, port, user, password, database, sql, tls) and returns its version and what TLS_SQL gave.
+        """
         version, peer = self.lab.client.call(function, address or self.host.v4, self.port,
                                              *self.login(user, password), self.query(), tls)
         self.lab.versions(client=f"{name} {version}")
@@ -125,7 +128,8 @@ class Maria:
 
     def plain(self, plaintext_reason="client_declined", **facts):
         """A plaintext session; the usual login is by hash."""
-        return self.flow(encryption="plaintext", **{"plaintext_reason": plaintext_reason, "credentials": [HASH], **facts})
+        facts = {"plaintext_reason": plaintext_reason, "credentials": [HASH], **facts}
+        return self.flow(encryption="plaintext", **facts)
 
     def tls(self, said=None, **facts):
         """A TLS flow; `said` is text with the server's "Ssl_version TLSv1.3" and "Ssl_cipher X" in it."""
@@ -224,7 +228,11 @@ def decode(c2s, s2c):
 def check(flow, c2s, s2c):
     """Complain about what the flow claims and its bytes do not show."""
     where = f"port {flow['client_port']}"
-    if flow["origin"] == "midstream" or flow.get("app") != "mysql" or flow["encryption"] == "unknown":
+    if flow["origin"] == "midstream" or flow["encryption"] == "unknown":
+        return
+    if (flow["confidence"] == "both_sides") != bool(c2s and s2c):
+        yield f"{where}: {flow['confidence']}, but {len(c2s)} and {len(s2c)} bytes"
+    if flow.get("app") != "mysql":
         return
     if "PacketLength" in flow.get("why", ""):
         return  # the decoder needs whole packets

@@ -125,7 +125,8 @@ def _(lab):
     return [db.plain()]
 
 
-@cases.case("change-user-to-clear-password", "COM_CHANGE_USER to an account that wants a clear password, late in a session")
+@cases.case("change-user-to-clear-password",
+            "COM_CHANGE_USER to an account that wants a clear password, late in a session")
 def _(lab):
     db = lab.state
     db.serve(pam_use_cleartext_plugin="ON")
@@ -233,7 +234,8 @@ def mysql2(lab, **options):
         home.mkdir(exist_ok=True)
         sh(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(home), "mysql2"])
     user, password, database = db.login()
-    settings = {"host": db.host.v4, "port": db.port, "user": user, "password": password, "database": database, **options}
+    settings = {"host": db.host.v4, "port": db.port, "user": user, "password": password, "database": database,
+                **options}
     version = json.loads((home / "node_modules/mysql2/package.json").read_text())["version"]
     lab.versions(client=f"mysql2 {version} (Node.js)")
     return lab.client.run(["node", "-e", NODE, "--", json.dumps(settings), db.query(), lab.canary("bound"), TLS_SQL],
@@ -339,7 +341,8 @@ def _(lab):
     return [db.tls(said, server=lab.middle), db.tls(said, client=lab.middle)]
 
 
-@cases.case("haproxy-proxy-v2-plain", "HAProxy sends a PROXY v2 header before the client's first packet, then plaintext",
+@cases.case("haproxy-proxy-v2-plain",
+            "HAProxy sends a PROXY v2 header before the client's first packet, then plaintext",
             mirror=["middle"])
 def _(lab):
     db = lab.state

@@ -91,7 +91,8 @@ def _(lab):
     return [lab.state.plain(server_port=3306)]
 
 
-@cases.case("byte-by-byte-clear-password", "one byte per segment: greeting, start of the login, the switch to a clear password")
+@cases.case("byte-by-byte-clear-password",
+            "one byte per segment: greeting, start of the login, the switch to a clear password")
 def _(lab):
     split(lab, 40, 126, user=lab.state.pam, pam_use_cleartext_plugin="ON")
     return [lab.state.plain(server_port=3306, credentials=[HASH, CLEAR])]
@@ -141,7 +142,8 @@ def _(lab):
                      why="the password itself is in the direction that is not mirrored")]
 
 
-@cases.case("server-side-only-tls", "only what the server sends: a greeting, ServerHello, records", mirror=["server:out"])
+@cases.case("server-side-only-tls",
+            "only what the server sends: a greeting, ServerHello, records", mirror=["server:out"])
 def _(lab):
     lab.state.serve()
     return [lab.state.tls(lab.state.cli(options=["--ssl"]), confidence="one_side")]
@@ -180,7 +182,8 @@ def _(lab):
     return [lab.state.tls(**MIDSTREAM, upgrade=None, app=None)]
 
 
-@cases.case("late-tls-at-client-hello", "the recording starts with the ClientHello: greeting and SSLRequest are not in it",
+@cases.case("late-tls-at-client-hello",
+            "the recording starts with the ClientHello: greeting and SSLRequest are not in it",
             shape=[shape.late(lambda p: p.payload[:2] == b"\x16\3")])
 def _(lab):
     lab.state.serve()

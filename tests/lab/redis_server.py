@@ -1,6 +1,7 @@
 """Redis servers for the lab, redis-cli and redis-py as clients, and a decoder that checks the recordings."""
 
 import re
+import shutil
 
 from lab import Cases
 
@@ -18,7 +19,7 @@ class Redis:
         self.version = lab.server.run(["redis-server", "--version"]).stdout.split("v=")[1].split()[0]
 
     def serve(self, port=6379, tls_port=0, host=None, name="redis", program="redis-server", env=None, **settings):
-        """Start a server; `tls_port` has TLS 1.3 (and 1.2, unless tls_protocols says otherwise), no client certificate."""
+        """Start a server; `tls_port` has TLS 1.2 and 1.3, unless tls_protocols says otherwise."""
         host = host or self.lab.server
         self.port = tls_port or port
         home = self.lab.directory(name)
@@ -28,7 +29,7 @@ class Redis:
             values = {"tls-port": tls_port, "tls-cert-file": crt, "tls-key-file": key, "tls-auth-clients": "no",
                       "tls-ca-cert-file": self.lab.certs.ca, "tls-ciphersuites": CIPHER13,
                       "tls-ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256", **values}
-        command = [program]
+        command = [shutil.which(program) or program]  # INFO tells the path
         for key, value in values.items():
             key = key.replace("_", "-")
             if key == "user":
@@ -134,7 +135,13 @@ def has_password(words):
 def check(flow, c2s, s2c):
     """Complain about what the flow claims and its bytes do not show."""
     where = f"port {flow['client_port']}"
-    if flow.get("app") != "redis" or flow["origin"] == "midstream" or "PacketLength" in flow.get("why", ""):
+    if flow["origin"] == "midstream" or "PacketLength" in flow.get("why", ""):
+        return
+    if (flow["confidence"] == "both_sides") != bool(c2s and s2c):
+        yield f"{where}: {flow['confidence']}, but {len(c2s)} and {len(s2c)} bytes"
+    if (flow["outcome"] == "attempt") and c2s and s2c:
+        yield f"{where}: attempt, but both sides spoke"
+    if flow.get("app") != "redis":
         return
     seen = commands(c2s)
     if c2s and not seen and c2s[:4] != b"RCmb":
@@ -148,5 +155,3 @@ def check(flow, c2s, s2c):
     refused = refused and b"+OK" not in s2c  # or it was let in later
     if s2c and (flow["outcome"] == "refused") != refused:
         yield f"{where}: {flow['outcome']}, but the server said {s2c[:30]}"
-    if (flow["confidence"] == "both_sides") != bool(c2s and s2c):
-        yield f"{where}: {flow['confidence']}, but {len(c2s)} and {len(s2c)} bytes"
