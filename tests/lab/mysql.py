@@ -325,6 +325,26 @@ def _(lab):
                      why="the client spoke HTTP, the server MySQL")]
 
 
+@cases.case("tls-to-mysql",
+            "a TLS client on a MySQL port: a ClientHello at byte 0 without SSLRequest; a greeting and an error")
+def _(lab):
+    def hello(address, port):
+        import socket
+        import ssl
+        context = ssl.create_default_context()
+        try:
+            with socket.create_connection((address, port), timeout=5) as connection:
+                context.wrap_socket(connection, server_hostname=NAME)
+        except OSError:
+            pass
+    db = lab.state
+    db.serve()
+    lab.client.call(hello, db.host.v4, db.port)
+    lab.versions(client="Python ssl")
+    return [db.flow(encryption="tls", app=None, outcome="refused", sni=NAME,
+                    why="the client spoke TLS, the server MySQL in clear")]
+
+
 # --- clients ------------------------------------------------------------------------
 
 def pymysql_client(address, port, user, password, database, sql, tls):

@@ -21,7 +21,7 @@ def serve_sha2(address, port, password, known, clear, crt, key):
     """
     with socket.create_server((address, port)) as waiting:
         connection, _ = waiting.accept()
-    wire, nonce = Wire(connection), os.urandom(20).replace(b"\0", b"x")
+    wire, nonce = Wire(connection), bytes(33 + b % 94 for b in os.urandom(20))
     capabilities = CAPABILITIES | (CLIENT_SSL if crt else 0)
     wire.send(b"\x0a8.0.36\0" + (11).to_bytes(4, "little") + nonce[:8] + b"\0" + capabilities.to_bytes(4, "little")[:2]
               + b"\xff\x02\0" + capabilities.to_bytes(4, "little")[2:] + b"\x15" + bytes(10) + nonce[8:] + b"\0"

@@ -3,6 +3,7 @@
 import byte_relay
 import shape
 from mysql_server import CLEAR, HASH, cases
+from mysql_sessions import connector_session
 
 MIDSTREAM = {"origin": "midstream", "confidence": "midstream", "credentials": []}
 BOTH = ["client", "server"]
@@ -173,6 +174,31 @@ def _(lab):
     lab.state.serve()
     lab.state.cli(*many(lab.state, 3))
     return [lab.state.plain(None, **{**MIDSTREAM, "credentials": [HASH]})]
+
+
+@cases.case("late-prepared", "the recording starts in the middle of a session of prepared statements",
+            shape=[shape.late(nth(4, lambda p: p.dport == 3306 and p.payload[3:5] == b"\0\x17"))])
+def _(lab):
+    values = [lab.canary(f"value{i}") for i in range(10)]
+
+    def work(connection):
+        cursor = connection.cursor(prepared=True)
+        for value in values:
+            cursor.execute("SELECT ?, 1", (value,))
+            cursor.fetchall()
+    lab.state.serve()
+    connector_session(lab, work)
+    return [lab.state.plain(None, **MIDSTREAM)]
+
+
+@cases.case("late-compressed", "the recording starts in the middle of a compressed session",
+            shape=[shape.late(nth(5, lambda p: p.dport == 3306 and p.payload))])
+def _(lab):
+    db = lab.state
+    db.serve()
+    db.cli(*many(db, 8), f"SELECT REPEAT('{lab.canary('row')}', 100)", options=["--skip-ssl", "--compress"])
+    return [db.plain(None, **MIDSTREAM, app_optional=True, accept=["unknown"],
+                     why="short statements in clear behind the header of the compressed protocol, long ones in zlib")]
 
 
 @cases.case("late-tls", "the recording starts in the middle of a TLS session", shape=[shape.late(nth(8, record))])

@@ -259,6 +259,15 @@ def _(lab):
     return [session(lab).plain(**MIDSTREAM)]
 
 
+@cases.case("late-nil", "the recording starts at the answer to the last command: five bytes",
+            shape=[shape.late(lambda p: p.payload == b"$-1\r\n")])
+def _(lab):
+    r = lab.state
+    r.serve()
+    r.cli("GET", r.key())
+    return [r.plain(**MIDSTREAM, app_optional=True, accept=["unknown"], why="one nil answer is all there is")]
+
+
 @cases.case("late-subscriber", "the recording starts within a subscription: only messages from the server",
             shape=[shape.late(nth(2, lambda p: b"message" in p.payload and p.sport == 6379)),
                    shape.keep(lambda p: b"PUBLISH" not in p.payload)], mirror=["client:in"])
