@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""Makes the captures in `captures/` from real servers and clients, and writes their truth.
+
+    sudo tests/lab/lab.py all                       every family
+    sudo tests/lab/lab.py postgresql redis          these families
+    sudo tests/lab/lab.py postgresql/cancel         one case
+    tests/lab/lab.py --list                         what there is
+
+Needs root (network namespaces), Debian and PyPI; it installs what it needs itself and
+contacts nothing but its own namespaces after that.
+
+Adding a family is one file, `tests/lab/<family>.py` (helpers of a family have a _ in their file name), with:
+
+    from lab import Cases
+    APT = ["redis-server"]                  # Debian packages
+    PIP = ["redis"]                         # PyPI packages, importable at the top of functions
+    cases = Cases()
+
+    def setup(lab): ...                     # optional, once per run; keep state in lab.state
+    def check(flow, c2s, s2c): ...          # optional: decode the recorded bytes of one flow and
+                                            # yield a complaint for whatever the flow claims wrongly
+
+    @cases.case("plain-get-set", "Redis without TLS is plaintext: the key and the value can be read")
+    def _(lab):
+        key = lab.canary("key")             # a secret or user data: planted, and listed in the .toml
+        server = lab.server.start(["redis-server", "--bind", lab.server.v4], log=lab.log("redis"))
+        lab.server.wait_port(6379, server)
+        def client(address):                # runs inside the client's namespace
+            import redis
+            redis.Redis(address).set(key, "1")
+        lab.client.call(client, lab.server.v4)
+        lab.server.stop(server)             # (what a case starts is stopped after it anyway)
+        lab.versions(server="Redis 7.0.15", client="redis-py 5.0")
+        return [lab.flow(server_port=6379, encryption="plaintext", app="redis", outcome="established",
+                         plaintext_reason="no_in_band_upgrade", confidence="both_sides")]
+
+`case` also takes: `mirror=("server",)` (or "client", "middle", "server:in", "server:out", several),
+`shape=[...]` (functions from shape.py, applied to the recording), and `twin=True` (lab.twin is a
+second VPC with the same addresses and VNIs 2001..2003). A case may call `lab.net.mirror(...)` itself.
+Everything recorded must belong to a declared flow. `client_port` and packet counts are filled in.
+A client may be a program too: `lab.client.run([...])`; `lab.client.spawn(f)` runs beside the case.
+Names: db.lab.internal and server.lab.internal (server), client., middle., db6.lab.internal (IPv6).
+Certificates: `lab.certs.server()`, `.pair(name, ...)`, `.ca`, `.other_ca`.
+"""
+
+import argparse
+import datetime
+import fcntl
+import hashlib
+import importlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.modules.setdefault("lab", sys.modules[__name__])
+sys.path.insert(0, str(HERE))
+
+import certs  # noqa: E402
+import net  # noqa: E402
+import shape  # noqa: E402
+import truth  # noqa: E402
+
+TOOLS = ["iproute2", "ethtool", "tcpdump", "openssl", "procps"]
+NOT_FAMILIES = {"lab", "net", "shape", "truth", "certs"}  # nor is a file with _ in its name
+MAX_CAPTURE = 60 * 1024
+
+
+class Cases(list):
+    """The cases of one family, in the order they were written."""
+
+    def case(self, name, proves, mirror=("server",), shape=(), twin=False):
+        def add(function):
+            assert re.fullmatch(r"[a-z0-9-]+", name) and name not in (c.name for c in self), name
+            self.append(Case(name, proves, tuple(mirror), tuple(shape), twin, function))
+            return function
+        return add
+
+
+class Case:
+    def __init__(self, name, proves, mirror, shapes, twin, run):
+        self.name, self.proves, self.mirror, self.shapes, self.twin, self.run = name, proves, mirror, shapes, twin, run
+
+
+class Lab:
+    """What a case works with: hosts, canaries, certificates and flows."""
+
+    def __init__(self, prefix, work):
+        self.prefix, self.work = prefix, pathlib.Path(work)
+        self.sensor = net.Sensor(prefix)
+        self.net = net.Net(prefix, self.sensor, self.work)
+        self.client, self.middle, self.server = self.net.client, self.net.middle, self.net.server
+        self.twin = None
+        self.certs = certs.Certificates(self.work / "certs")
+        self.state = None
+        self.begin("", Case("", "", (), (), False, None))
+
+    def begin(self, family, case):
+        self._family, self._case, self._versions, self.canaries = family, case, {}, []
+
+    def canary(self, kind, shared=False):
+        """A secret or piece of user data with the marker in it, listed in the .toml.
+
+        The same (family, case, kind) always gives the same text; with `shared` the case does
+        not matter (users and databases made once for a family).
+        """
+        name = "" if shared else self._case.name
+        text = f"cnry{kind}" + hashlib.sha256(f"{self._family}/{name}/{kind}".encode()).hexdigest()[:8]
+        return self.plant(text)
+
+    def plant(self, text):
+        """List a canary that was made elsewhere."""
+        if text not in self.canaries:
+            self.canaries.append(text)
+        return text
+
+    def versions(self, **parts):
+        self._versions.update(parts)
+
+    def log(self, name):
+        return self.work / f"{name}.log"
+
+    def directory(self, name, user=None):
+        """A fresh directory for a server's data."""
+        path = self.work / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        if user:
+            shutil.chown(path, user, user)
+        return path
+
+    def flow(self, client=None, server=None, **facts):
+        """One flow's truth; by default from the lab's client to its server over IPv4.
+
+        `client` and `server` are hosts or addresses; `v6=True` takes the hosts' IPv6 addresses.
+        Facts that are None are left out.
+        """
+        v6 = facts.pop("v6", False)
+        address = [h if isinstance(h, str) else h.v6 if v6 else h.v4
+                   for h in (client or self.client, server or self.server)]
+        flow = {"transport": "tcp", "client": address[0], "server": address[1], "credentials": [], "origin": "start"}
+        flow.update({k: v for k, v in facts.items() if v is not None})
+        for key in ("server_port", "encryption", "outcome"):
+            assert key in flow, f"a flow needs {key}"
+        return flow
+
+    def use_twin(self):
+        if self.twin is None:
+            self.twin = net.Net(f"{self.prefix}-twin", self.sensor, self.work, vni_base=2000)
+
+    def clean(self):
+        for each in filter(None, (self.net, self.twin)):
+            each.mirror()
+
+    def close(self):
+        for each in filter(None, (self.twin, self.net, self.sensor)):
+            each.close()
+
+
+def make(lab, family_name, family, case, out):
+    """Run one case: record, shape, fill in and check the truth, write both files."""
+    lab.begin(family_name, case)
+    if case.twin:
+        lab.use_twin()
+    networks = [lab.net] + ([lab.twin] if case.twin else [])
+    for each in networks:
+        each.mirror(*case.mirror)
+    before = {h: list(h._started) for n in networks for h in n.hosts.values()}
+    recording = lab.sensor.record(lab.work / "recording.pcap")
+    try:
+        flows = case.run(lab)
+    finally:
+        recording.stop()
+        lab.clean()
+        for host, kept in before.items():
+            for process in [p for p in host._started if p not in kept]:
+                host.stop(process)
+    packets = shape.read(recording.path)
+    for each in case.shapes:
+        packets = each(packets)
+    truth.fill(flows, packets)
+    wrong = truth.check(flows, lab.canaries, packets)
+    if hasattr(family, "check"):
+        for flow in flows:
+            wrong += list(family.check(flow, *truth.streams(flow, packets)))
+    if wrong:
+        shape.write(lab.work / "wrong.pcap", packets)
+        raise ValueError("\n".join(wrong))
+    out = pathlib.Path(out, family_name)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{case.name}.pcap"
+    shape.write(path, packets)
+    (out / f"{case.name}.toml").write_text(truth.render({
+        "proves": case.proves, "made_by": f"tests/lab/lab.py {family_name}/{case.name}", "licence": "Apache-2.0",
+        "made": datetime.date.today().isoformat(), "versions": lab._versions, "canaries": lab.canaries}, flows))
+    size = path.stat().st_size
+    if size > MAX_CAPTURE:
+        raise ValueError(f"{path} is too large: {size} bytes")
+    return size, len(packets), len(flows)
+
+
+def families():
+    return sorted(p.stem for p in HERE.glob("*.py") if p.stem not in NOT_FAMILIES and "_" not in p.stem)
+
+
+def select(arguments):
+    """[(family module, [cases])] for what was asked."""
+    wanted = {}
+    for argument in arguments:
+        name, _, case = argument.partition("/")
+        for family in families() if name == "all" else [name]:
+            if family not in families():
+                sys.exit(f"lab: no family {family!r}; there is: {', '.join(families())}")
+            module = importlib.import_module(family)
+            chosen = [c for c in module.cases if case in ("", c.name)]
+            if not chosen:
+                sys.exit(f"lab: no case {case!r} in {family}")
+            known = wanted.setdefault(family, (module, []))[1]
+            known += [c for c in chosen if c not in known]
+    return wanted
+
+
+def install(work, modules):
+    """Install Debian and PyPI packages, and go on under the lab's own Python."""
+    apt = TOOLS + [p for m in modules for p in getattr(m, "APT", [])]
+    missing = [p for p in apt if subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", p], text=True,
+                                                capture_output=True).stdout != "installed"]
+    if missing:
+        quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}}
+        net.sh("apt-get update -q", **quiet)
+        net.sh(["apt-get", "install", "-qy", "--no-install-recommends", *missing], **quiet)
+    venv, pip = work / "venv", sorted({p for m in modules for p in getattr(m, "PIP", [])})
+    if not (venv / "bin/pip").exists():
+        net.sh([sys.executable, "-m", "venv", str(venv)])
+    done = venv / "installed"
+    have = set(done.read_text().split()) if done.exists() else set()
+    if set(pip) - have:
+        net.sh([str(venv / "bin/pip"), "install", "-q", "--disable-pip-version-check", *pip])
+        done.write_text("\n".join(sorted(have | set(pip))) + "\n")
+    if pathlib.Path(sys.prefix).resolve() != venv.resolve():
+        python = str(venv / "bin/python")
+        os.execv(python, [python, *sys.argv])
+
+
+def lock(path):
+    file = open(path, "w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", nargs="*", help="all, a family, or family/case")
+    parser.add_argument("--list", action="store_true", help="say which cases there are")
+    parser.add_argument("--prefix", default="ctlab", help="prefix of the namespaces, so that two labs can run at once")
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir(), "cleartap-lab"))
+    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent.parent / "captures")
+    args = parser.parse_args()
+    if args.list or not args.what:
+        for name, (_, chosen) in select(args.what or ["all"]).items():
+            for case in chosen:
+                print(f"{name}/{case.name}: {case.proves}")
+        return 0
+    wanted = select(args.what)
+    if os.getuid() != 0:
+        sys.exit("lab: needs root for network namespaces")
+    args.work.mkdir(mode=0o755, exist_ok=True)
+    with lock(args.work / "install.lock"):
+        install(args.work, [module for module, _ in wanted.values()])
+    work = args.work / args.prefix
+    work.mkdir(mode=0o755, exist_ok=True)
+    own = lock(work / "lock")  # noqa: F841 (held until the end)
+    failed = []
+    for name, (module, chosen) in wanted.items():
+        lab = Lab(args.prefix, work)
+        try:
+            if hasattr(module, "setup"):
+                lab.begin(name, Case("", "", (), (), False, None))
+                module.setup(lab)
+            for case in chosen:
+                start = time.monotonic()
+                try:
+                    size, packets, flows = make(lab, name, module, case, args.out)
+                    print(f"ok   {name}/{case.name}: {flows} flows, {packets} packets, {size} bytes, "
+                          f"{time.monotonic() - start:.1f} s", flush=True)
+                except Exception as error:
+                    failed.append(f"{name}/{case.name}")
+                    print(f"FAIL {name}/{case.name}: {error}", flush=True)
+                    if not isinstance(error, ValueError):
+                        traceback.print_exc()
+        finally:
+            lab.close()
+    if failed:
+        print(f"{len(failed)} failed: {' '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
