@@ -5,11 +5,12 @@
     sudo tests/lab/lab.py postgresql redis          these families
     sudo tests/lab/lab.py postgresql/cancel         one case
     tests/lab/lab.py --list                         what there is
+    tests/lab/lab.py --check [postgresql ...]       compare the captures there are with their truth (no root)
 
 Needs root (network namespaces), Debian and PyPI; it installs what it needs itself and
 contacts nothing but its own namespaces after that.
 
-Adding a family is one file, `tests/lab/<family>.py` (helpers of a family have a _ in their file name), with:
+Adding a family is one file, `tests/lab/<family>.py` (its further files have a _ in their name), with:
 
     from lab import Cases
     APT = ["redis-server"]                  # Debian packages
@@ -35,8 +36,9 @@ Adding a family is one file, `tests/lab/<family>.py` (helpers of a family have a
                          plaintext_reason="no_in_band_upgrade", confidence="both_sides")]
 
 `case` also takes: `mirror=("server",)` (or "client", "middle", "server:in", "server:out", several),
-`shape=[...]` (functions from shape.py, applied to the recording), and `twin=True` (lab.twin is a
-second VPC with the same addresses and VNIs 2001..2003). A case may call `lab.net.mirror(...)` itself.
+`shape=[...]` (functions from shape.py, applied to the recording), `twin=True` (lab.twin is a second
+VPC with the same addresses and VNIs 2001..2003) and `holes=True` (packets are missing: what the streams
+begin with is not checked). A case may call `lab.net.mirror(...)` itself.
 Everything recorded must belong to a declared flow. `client_port` and packet counts are filled in.
 A client may be a program too: `lab.client.run([...])`; `lab.client.spawn(f)` runs beside the case.
 Names: db.lab.internal and server.lab.internal (server), client., middle., db6.lab.internal (IPv6).
@@ -52,10 +54,12 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -75,17 +79,18 @@ MAX_CAPTURE = 60 * 1024
 class Cases(list):
     """The cases of one family, in the order they were written."""
 
-    def case(self, name, proves, mirror=("server",), shape=(), twin=False):
+    def case(self, name, proves, mirror=("server",), shape=(), twin=False, holes=False):
         def add(function):
             assert re.fullmatch(r"[a-z0-9-]+", name) and name not in (c.name for c in self), name
-            self.append(Case(name, proves, tuple(mirror), tuple(shape), twin, function))
+            self.append(Case(name, proves, tuple(mirror), tuple(shape), twin, holes, function))
             return function
         return add
 
 
 class Case:
-    def __init__(self, name, proves, mirror, shapes, twin, run):
-        self.name, self.proves, self.mirror, self.shapes, self.twin, self.run = name, proves, mirror, shapes, twin, run
+    def __init__(self, name="", proves="", mirror=(), shapes=(), twin=False, holes=False, run=None):
+        self.name, self.proves, self.mirror, self.shapes = name, proves, mirror, shapes
+        self.twin, self.holes, self.run = twin, holes, run
 
 
 class Lab:
@@ -99,7 +104,7 @@ class Lab:
         self.twin = None
         self.certs = certs.Certificates(self.work / "certs")
         self.state = None
-        self.begin("", Case("", "", (), (), False, None))
+        self.begin("", Case())
 
     def begin(self, family, case):
         self._family, self._case, self._versions, self.canaries = family, case, {}, []
@@ -185,6 +190,8 @@ def make(lab, family_name, family, case, out):
     for each in case.shapes:
         packets = each(packets)
     truth.fill(flows, packets)
+    if case.holes:
+        flows = [{**f, "_holes": True} for f in flows]
     wrong = truth.check(flows, lab.canaries, packets)
     if hasattr(family, "check"):
         for flow in flows:
@@ -203,6 +210,26 @@ def make(lab, family_name, family, case, out):
     if size > MAX_CAPTURE:
         raise ValueError(f"{path} is too large: {size} bytes")
     return size, len(packets), len(flows)
+
+
+def recheck(out, family_name, family, case):
+    """Compare a capture made earlier with its .toml; returns a list of complaints."""
+    path = pathlib.Path(out, family_name, f"{case.name}.toml")
+    if not path.exists():
+        return ["there is no such capture"]
+    told = tomllib.loads(path.read_text())
+    packets, flows, wrong = shape.read(path.with_suffix(".pcap")), told["flow"], []
+    counts = [(f.pop("packets_c2s"), f.pop("packets_s2c")) for f in flows]
+    truth.fill(flows, packets)
+    if counts != [(f["packets_c2s"], f["packets_s2c"]) for f in flows]:
+        wrong.append("packet counts differ")
+    if case.holes:
+        flows = [{**f, "_holes": True} for f in flows]
+    wrong += truth.check(flows, told["canaries"], packets)
+    if hasattr(family, "check"):
+        for flow in flows:
+            wrong += list(family.check(flow, *truth.streams(flow, packets)))
+    return wrong
 
 
 def families():
@@ -258,10 +285,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", nargs="*", help="all, a family, or family/case")
     parser.add_argument("--list", action="store_true", help="say which cases there are")
+    parser.add_argument("--check", action="store_true", help="compare the captures there are with their truth")
     parser.add_argument("--prefix", default="ctlab", help="prefix of the namespaces, so that two labs can run at once")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir(), "cleartap-lab"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent.parent / "captures")
     args = parser.parse_args()
+    if args.check:
+        wrong = [f"{name}/{case.name}: {complaint}" for name, (module, chosen) in select(args.what or ["all"]).items()
+                 for case in chosen for complaint in recheck(args.out, name, module, case)]
+        print("\n".join(wrong) or "all captures show what their .toml says")
+        return 1 if wrong else 0
     if args.list or not args.what:
         for name, (_, chosen) in select(args.what or ["all"]).items():
             for case in chosen:
@@ -276,12 +309,13 @@ def main():
     work = args.work / args.prefix
     work.mkdir(mode=0o755, exist_ok=True)
     own = lock(work / "lock")  # noqa: F841 (held until the end)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is stopped and removed
     failed = []
     for name, (module, chosen) in wanted.items():
         lab = Lab(args.prefix, work)
         try:
             if hasattr(module, "setup"):
-                lab.begin(name, Case("", "", (), (), False, None))
+                lab.begin(name, Case())
                 module.setup(lab)
             for case in chosen:
                 start = time.monotonic()
@@ -293,7 +327,7 @@ def main():
                     failed.append(f"{name}/{case.name}")
                     print(f"FAIL {name}/{case.name}: {error}", flush=True)
                     if not isinstance(error, ValueError):
-                        traceback.print_exc()
+                        traceback.print_tb(error.__traceback__)
         finally:
             lab.close()
     if failed:

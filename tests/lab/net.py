@@ -167,7 +167,7 @@ class Host:
             if re.search(rf":{port}\b", self.run(["ss", table, f"sport = :{port}"]).stdout):
                 return
             if process is not None and process.poll() is not None:
-                raise RuntimeError(f"the server ended: {pathlib.Path(process.log).read_text()[-2000:]}")
+                raise RuntimeError(f"the server ended: {pathlib.Path(process.log).read_text()[-600:]}")
             if time.monotonic() > end:
                 raise TimeoutError(f"nothing listens on {kind} {port} of {self.role}")
             time.sleep(0.05)
@@ -252,7 +252,8 @@ class Net:
         mac = f"02:77:00:00:{int(octets[2]):02x}:{int(octets[3]):02x}"
         port, link = host.role, self.sensor.new_link()
         add_namespace(ns)
-        for key in ("net.ipv6.conf.default.accept_ra=0", "net.ipv6.conf.default.router_solicitations=0"):
+        for key in ("net.ipv6.conf.default.accept_ra=0", "net.ipv6.conf.default.router_solicitations=0",
+                    "net.ipv4.ip_unprivileged_port_start=0"):
             sh(f"ip netns exec {ns} sysctl -qw {key}")
         sh(f"ip link add eth0 address {mac} netns {ns} type veth peer name {port} netns {self.fabric}")
         sh(f"ip -n {self.fabric} link set {port} master br0 up")
