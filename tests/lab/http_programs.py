@@ -78,8 +78,10 @@ def grpc(address, port, text, key, certificate):
                "Many": grpc.stream_stream_rpc_method_handler(
                    lambda requests, _: (text.encode() + r for r in requests)),
                "Never": grpc.unary_unary_rpc_method_handler(never)}
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("lab.Lab", methods),))
+    class AnyService(grpc.GenericRpcHandler):
+        def service(self, details):
+            return methods.get(details.method.split("/")[-1])
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2), handlers=[AnyService()])
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     if key:
         pair = pathlib.Path(key).read_bytes(), pathlib.Path(certificate).read_bytes()
