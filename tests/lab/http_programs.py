@@ -49,6 +49,30 @@ def until_close(address, port, text):
         connection.close()
 
 
+def gather(address, port, target):
+    """A relay that passes the first bytes on in one piece, once none has come for a while."""
+    import socket
+    import threading
+    listener = socket.create_server((address, port))
+    near, _ = listener.accept()
+    far = socket.create_connection((address, target))
+    first = near.recv(65536)
+    near.settimeout(0.5)
+    try:
+        while more := near.recv(65536):
+            first += more
+    except TimeoutError:
+        near.settimeout(None)
+    far.sendall(first)
+
+    def carry(source, sink):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    threading.Thread(target=carry, args=(far, near), daemon=True).start()
+    carry(near, far)
+
+
 def websocket(address, port, text):
     """A WebSocket server."""
     import asyncio
@@ -93,5 +117,5 @@ def grpc(address, port, text, key, certificate):
 
 
 if __name__ == "__main__":
-    {"answer": answer, "until_close": until_close, "websocket": websocket,
+    {"answer": answer, "until_close": until_close, "gather": gather, "websocket": websocket,
      "grpc": grpc}[sys.argv[1]](*json.loads(sys.argv[2]))

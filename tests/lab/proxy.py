@@ -4,6 +4,7 @@ import time
 
 import byte_relay
 import http_check
+import http_programs
 import http_servers as web
 from http_servers import curl, nginx, plain, url
 from lab import Cases
@@ -140,7 +141,7 @@ def _(lab):
     return [behind(lab, V1)]
 
 
-@cases.case("v2-unspec", "version 2 without addresses, because the client came over a Unix socket")
+@cases.case("v2-local-unix", "version 2 with LOCAL and no addresses, because the client came over a Unix socket")
 def _(lab):
     front(lab)
     socket = lab.directory("socket") / "s"
@@ -314,12 +315,11 @@ def _(lab):
 
 
 def byte_by_byte(lab, option, scheme, up, down, *args):
-    """HAProxy on the client's host sends through a relay to HAProxy (nginx wants the header in one piece)."""
+    """HAProxy on the client's host sends through a relay to nginx, which wants the header in one piece again."""
     port = 443 if scheme == "https" else 80
-    web.haproxy(lab, f"frontend f\n  bind :81 accept-proxy {'ssl crt PEM' if scheme == 'https' else ''}\n"
-                     f"  http-request return status 200 content-type text/plain string {lab.canary('body')}\n", 81,
-                host=lab.server)
-    done = byte_relay.between(lab, port, 81, up, down)
+    nginx(lab, listen=f"81 {'ssl ' if scheme == 'https' else ''}proxy_protocol", port=81)
+    http_programs.start(lab, lab.server, 82, "gather", lab.server.v4, 82, 81)
+    done = byte_relay.between(lab, port, 82, up, down)
     sender(lab, option, port=8080, to=port, mode="tcp", host=lab.client, address="127.0.0.1")
     said = curl(lab, *args, url(lab, scheme=scheme, host="client.lab.internal", port=8080))
     done()
