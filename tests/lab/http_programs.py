@@ -89,6 +89,32 @@ def websocket(address, port, text):
     asyncio.run(serve())
 
 
+def ssh(address, port, user, password, key):
+    """An SSH server with one user."""
+    import asyncio
+
+    import asyncssh
+
+    class Server(asyncssh.SSHServer):
+        def begin_auth(self, _):
+            return True
+
+        def password_auth_supported(self):
+            return True
+
+        def validate_password(self, name, secret):
+            return (name, secret) == (user, password)
+
+    def session(process):
+        process.stdout.write("hello\n")
+        process.exit(0)
+
+    async def serve():
+        await asyncssh.create_server(Server, address, port, server_host_keys=[key], process_factory=session)
+        await asyncio.Future()
+    asyncio.run(serve())
+
+
 def grpc(address, port, text, key, certificate):
     """A gRPC server with methods One, Many and Never; with TLS if there is a key."""
     import concurrent.futures
@@ -117,5 +143,5 @@ def grpc(address, port, text, key, certificate):
 
 
 if __name__ == "__main__":
-    {"answer": answer, "until_close": until_close, "gather": gather, "websocket": websocket,
-     "grpc": grpc}[sys.argv[1]](*json.loads(sys.argv[2]))
+    {each.__name__: each for each in (answer, until_close, gather, websocket, ssh, grpc)}[sys.argv[1]](
+        *json.loads(sys.argv[2]))
