@@ -49,7 +49,7 @@ import argparse
 import datetime
 import fcntl
 import hashlib
-import importlib
+import importlib.util
 import os
 import pathlib
 import re
@@ -64,7 +64,8 @@ import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.modules.setdefault("lab", sys.modules[__name__])
-sys.path.insert(0, str(HERE))
+# Last, and families by their path: a family may have the name of a package, such as http.
+sys.path[:] = [p for p in sys.path if pathlib.Path(p).resolve() != HERE] + [str(HERE)]
 
 import certs  # noqa: E402
 import net  # noqa: E402
@@ -236,6 +237,16 @@ def families():
     return sorted(p.stem for p in HERE.glob("*.py") if p.stem not in NOT_FAMILIES and "_" not in p.stem)
 
 
+def load(family):
+    """The module of a family."""
+    name = f"family_{family}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, HERE / f"{family}.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
 def select(arguments):
     """[(family module, [cases])] for what was asked."""
     wanted = {}
@@ -244,7 +255,7 @@ def select(arguments):
         for family in families() if name == "all" else [name]:
             if family not in families():
                 sys.exit(f"lab: no family {family!r}; there is: {', '.join(families())}")
-            module = importlib.import_module(family)
+            module = load(family)
             chosen = [c for c in module.cases if case in ("", c.name)]
             if not chosen:
                 sys.exit(f"lab: no case {case!r} in {family}")
