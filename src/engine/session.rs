@@ -165,6 +165,9 @@ impl Session {
             };
             self.summary.unrecognised(reason);
         }
+        if close == Close::End {
+            self.summary.close();
+        }
         self.settle(match close {
             Close::End => "the flow ended",
             Close::Memory => "the memory bound was reached",

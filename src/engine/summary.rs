@@ -123,6 +123,16 @@ impl Summary {
         }
     }
 
+    /// The conversation ended. A preamble that both sides spoke and that led to nothing was all there was: it could be
+    /// read, and the session it was to open was refused.
+    pub(super) fn close(&mut self) {
+        let preamble_only = self.encryption.is_none() && self.pending_upgrade.is_none();
+        if preamble_only && self.fits == [true, true] && !self.opaque_layer {
+            self.encryption = Some(Encryption::Plaintext);
+            self.refused = true;
+        }
+    }
+
     /// Evidence only: `side` spoke this layer's protocol.
     pub(super) fn fit(&mut self, side: Side) {
         if let Some(fits) = self.fits.get_mut(index(side)) {

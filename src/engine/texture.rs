@@ -23,7 +23,6 @@ pub(super) fn reason(a: &[u8], b: &[u8], datagrams: bool) -> UnknownReason {
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..))
-        && bytes.iter().any(u8::is_ascii_alphabetic)
 }
 
 /// Chi-square against uniform bytes: random samples of n bytes give about 255, text and structured binary far more.

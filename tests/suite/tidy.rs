@@ -151,7 +151,7 @@ fn edges_confess() {
             assert!(text.contains("reason = \"edge: "), "{} gives no reason", path.display());
             let pure = ["bytes", "model", "wire", "flow", "detect", "inspect", "engine"];
             assert!(!pure.contains(&module(&path).as_str()), "{} is pure", path.display());
-            edges.push(path);
+            edges.push(path.clone());
         }
         assert!(!text.contains("allow(unsafe_code"), "{}", path.display());
     }
