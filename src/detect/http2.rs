@@ -87,7 +87,8 @@ fn setting(id: u16, value: u32) -> bool {
         2 | 8 | 9 => value <= 1,
         4 => value <= 0x7fff_ffff,
         5 => (16_384..=0x00ff_ffff).contains(&value),
-        1..=0x10 => true,
+        // 0xf000 and above are for experiments (IANA HTTP/2 Settings); gRPC uses them.
+        1..=0x10 | 0xf000.. => true,
         _ => id & 0x0f0f == 0x0a0a,
     }
 }

@@ -294,6 +294,8 @@ pub struct Facts {
     pub mismatch: bool,
     /// The server rejected the session (error before any data, access denied, too many connections).
     pub refused: bool,
+    /// The server takes the session after all: what was refused before was a first attempt.
+    pub accepted: bool,
     /// Settles what a preamble left open, or that a cleartext protocol now seals its data.
     pub encryption: Option<Encryption>,
     /// Credential kinds seen in clear.
@@ -310,6 +312,7 @@ impl Facts {
         fits: false,
         mismatch: false,
         refused: false,
+        accepted: false,
         encryption: None,
         credentials: Credentials::NONE,
         reason: None,

@@ -42,6 +42,8 @@ pub(super) struct Session {
     /// Streams that can no longer be read in this layer.
     muted: [bool; 2],
     restarts: u8,
+    /// Whose bytes were recognised: that side is read first.
+    first_speaker: Side,
     /// Bytes were lost while watching.
     broken: bool,
     budget_bytes: usize,
@@ -116,6 +118,7 @@ impl Session {
             follow: FollowState::default(),
             muted: [false; 2],
             restarts: RESTARTS_MAX,
+            first_speaker: Side::Client,
             broken: false,
             budget_bytes: FOLLOW_BYTES_MAX,
             budget_steps: FOLLOW_STEPS_MAX,
@@ -378,6 +381,7 @@ impl Session {
             constant: mark.constant,
         });
         self.follow = FollowState::default();
+        self.first_speaker = mark.side;
         self.muted = [false; 2];
         self.phase = if found.answer.encryption == Some(Encryption::Tls) {
             let starts = [Side::Client, Side::Server].map(|side| self.start(side));
@@ -393,7 +397,7 @@ impl Session {
         let mut moved = true;
         while moved {
             moved = false;
-            for side in [Side::Client, Side::Server] {
+            for side in [self.first_speaker, self.first_speaker.other()] {
                 while let Some(consumed) = self.step(detector, side) {
                     if !matches!(self.phase, Phase::Following(_)) {
                         return matches!(self.phase, Phase::Watching);

@@ -85,7 +85,9 @@ impl Summary {
         {
             *mismatch = true;
         }
-        self.refused |= facts.refused;
+        // A refused upgrade is not the end if the session then goes on in clear.
+        let goes_on = self.encryption.is_none() && facts.encryption.is_some();
+        self.refused = (self.refused && !goes_on && !facts.accepted) || facts.refused;
         self.credentials = self.credentials.with(facts.credentials);
         self.reason = facts.reason.or(self.reason);
         self.encryption = facts.encryption.or(self.encryption);
@@ -105,8 +107,14 @@ impl Summary {
             self.encryption = Some(Encryption::Plaintext);
             self.reason = Some(PlaintextReason::NullCipher);
         }
+        // TLS 1.3 hides the choice; of a single offer there is none.
+        let only_offer = match facts.alpn_offered.as_slice() {
+            [one] if facts.server_hello => Some(one),
+            _ => None,
+        };
         if self.app.is_none()
-            && let Some(alpn) = facts.alpn.as_ref().and_then(|a| alpn_app(a.as_str()))
+            && let Some(alpn) =
+                facts.alpn.as_ref().or(only_offer).and_then(|alpn| alpn_app(alpn.as_str()))
         {
             self.app = Some((alpn, AppSource::Alpn));
         }
@@ -129,6 +137,7 @@ impl Summary {
         let preamble_only = self.encryption.is_none() && self.pending_upgrade.is_none();
         if preamble_only && self.fits == [true, true] && !self.opaque_layer {
             self.encryption = Some(Encryption::Plaintext);
+            self.reason = self.refused.then_some(PlaintextReason::ServerRefused).or(self.reason);
             self.refused = true;
         }
     }
@@ -237,6 +246,11 @@ impl Summary {
         }
         // The speaker's acknowledgements tell of an answer that was not mirrored.
         let speaker = flow.direction(silent.other());
+        if self.midstream && !handshake_only {
+            // The conversation was under way: a server that goes on speaking has been asked before.
+            let answers = silent == Side::Client || speaker.acks_payload();
+            return if answers { Outcome::Established } else { Outcome::Unknown };
+        }
         match speaker.acks_payload() {
             true if handshake_only => Outcome::Unknown,
             true => Outcome::Established,

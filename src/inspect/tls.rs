@@ -92,7 +92,7 @@ impl TlsReader {
         if spoken > 0 && self.mismatched() {
             return Outcome::Refused;
         }
-        if self.refusing_alert() || self.completed() && self.is_client_alert() {
+        if spoken == 2 && self.refusing_alert() || self.server_alone_refuses() || self.completed() && self.is_client_alert() {
             return Outcome::Refused;
         }
         if self.completed() || self.ran_on() || self.one_side_completed() {
@@ -249,6 +249,11 @@ impl TlsReader {
         let fatal = |end: &SideReader| end.seen.alert.is_some_and(|(level, _)| level == FATAL);
         let sslv2 = self.tls_server().sslv2.error;
         (sslv2 || fatal(&self.client) || fatal(&self.server)) && !self.completed()
+    }
+
+    /// Only the server was captured, and it ended the handshake. A client's alert to a silent server refuses nothing.
+    fn server_alone_refuses(&self) -> bool {
+        !self.tls_client().seen.spoke && self.refusing_alert()
     }
 
     /// TLS 1.3: all that the client sealed has the size of an alert, so it left instead of finishing.

@@ -38,7 +38,8 @@ pub(super) fn tcp<'a>(packet: &Packet<'a>) -> Result<Content<'a>, Skip> {
     let header_len = usize::from(offset >> 4).saturating_mul(4);
     let options = header_len.checked_sub(20).ok_or(Skip::BadHeader)?;
     let payload_len = packet.payload_len.checked_sub(header_len).ok_or(Skip::BadHeader)?;
-    let payload = rest.get(options..).ok_or(Skip::Truncated)?;
+    // A copy cut within the options still tells ports, flags and numbers.
+    let payload = rest.get(options..).unwrap_or_default();
     Ok(Content {
         src_port: u16::from_be_bytes([s1, s0]),
         dst_port: u16::from_be_bytes([d1, d0]),

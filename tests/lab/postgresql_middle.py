@@ -123,7 +123,8 @@ def _(lab):
     env = kerberos(lab)
     pg.serve()
     said = pg.psql("prefer", name="db.lab.internal", gssencmode="prefer", env=env)
-    return [pg.flow(encryption="other-encrypted", upgrade=GSSENC, outcome="refused"),
+    return [pg.flow(encryption="plaintext", upgrade=GSSENC, outcome="refused", accept=["unknown"],
+                    why="G was said, but nothing was sealed: all there was could be read"),
             pg.tls(said, sni="db.lab.internal")]
 
 

@@ -1,7 +1,5 @@
 //! Mirrored packets made by hand: Ethernet / IPv4 / UDP 4789 / VXLAN / Ethernet / IPv4 / TCP.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use cleartap::model::{Link, Timestamp};
 
 use super::capture::Owned;
@@ -22,7 +20,6 @@ pub struct At {
 pub struct Talk {
     pub client: ([u8; 4], u16),
     pub server: ([u8; 4], u16),
-    pub isn: [u32; 2],
     seq: [u32; 2],
     time_ns: u64,
     pub packets: Vec<Packet>,
@@ -41,7 +38,7 @@ pub struct Packet {
 impl Talk {
     pub fn new(client: ([u8; 4], u16), server: ([u8; 4], u16), isn: [u32; 2]) -> Self {
         let time_ns = 1_700_000_000_000_000_000;
-        Self { client, server, isn, seq: isn, time_ns, packets: Vec::new() }
+        Self { client, server, seq: isn, time_ns, packets: Vec::new() }
     }
 
     pub fn handshake(mut self) -> Self {
@@ -65,12 +62,6 @@ impl Talk {
         self.push(true, FIN | ACK, b"");
         self.push(false, FIN | ACK, b"");
         self.push(true, ACK, b"");
-        self
-    }
-
-    /// Lets time pass.
-    pub fn wait(mut self, seconds: u64) -> Self {
-        self.time_ns += seconds * 1_000_000_000;
         self
     }
 
@@ -145,9 +136,4 @@ pub fn merge(lists: &[Vec<Owned>]) -> Vec<Owned> {
     let mut all: Vec<Owned> = lists.concat();
     all.sort_by_key(|f| f.time);
     all
-}
-
-/// Text form of an address.
-pub fn ip(address: [u8; 4]) -> String {
-    IpAddr::V4(Ipv4Addr::from(address)).to_string()
 }
