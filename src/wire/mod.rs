@@ -228,7 +228,8 @@ fn arrival<'p>(
     let Some(piece) = packet.piece else { return Ok(None) };
     ip::worth_reassembling(packet)?;
     if packet.is_cut() {
-        return Err(Skip::Truncated);
+        // It can never be completed; the first one still has the transport header, like any cut copy.
+        return if piece.start == 0 { Ok(None) } else { Err(Skip::Truncated) };
     }
     let Packet { src, dst, protocol, payload, .. } = *packet;
     let key = Key {
@@ -275,6 +276,7 @@ impl Trail {
         let opened = match datagram.dst_port {
             vxlan::PORT => vxlan::open(datagram.payload),
             vxlan::PORT_LINUX => vxlan::open_strict(datagram.payload),
+            vxlan::PORT_GPE => vxlan::open_gpe(datagram.payload),
             geneve::PORT => geneve::open(datagram.payload),
             tunnel::GTP_U_PORT => tunnel::gtp_u(datagram),
             _ => return Ok(None),
