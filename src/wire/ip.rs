@@ -15,10 +15,8 @@ use super::Skip;
 /// An IP header, read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Packet<'a> {
-    /// Source address.
-    pub(super) src: IpAddr,
-    /// Destination address.
-    pub(super) dst: IpAddr,
+    /// Source and destination.
+    pub(super) addresses: Addresses<'a>,
     /// What the payload is.
     pub(super) protocol: u8,
     /// Payload captured, without what follows the packet in the frame.
@@ -29,6 +27,41 @@ pub(super) struct Packet<'a> {
     pub(super) ip_len: u32,
     /// Set on a fragment.
     pub(super) piece: Option<Piece>,
+}
+
+/// Source and destination as they stand in the header: only the innermost packet's are wanted as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addresses<'a> {
+    /// Four bytes each.
+    V4(&'a [u8; 8]),
+    /// Sixteen bytes each.
+    V6(&'a [u8; 32]),
+}
+
+impl Addresses<'_> {
+    /// Source and destination.
+    pub(super) fn both(self) -> (IpAddr, IpAddr) {
+        match self {
+            Self::V4(bytes) => {
+                let half = |at| chunk_at(bytes, at).map_or(0, |half| u32::from_be_bytes(*half));
+                (Ipv4Addr::from_bits(half(0)).into(), Ipv4Addr::from_bits(half(4)).into())
+            }
+            Self::V6(bytes) => {
+                let half = |at| chunk_at(bytes, at).map_or(0, |half| u128::from_be_bytes(*half));
+                (Ipv6Addr::from_bits(half(0)).into(), Ipv6Addr::from_bits(half(16)).into())
+            }
+        }
+    }
+
+    /// Source.
+    pub(super) fn src(self) -> IpAddr {
+        self.both().0
+    }
+
+    /// Whether the packet is IPv4.
+    pub(super) const fn is_v4(self) -> bool {
+        matches!(self, Self::V4(_))
+    }
 }
 
 /// Place of a fragment in its datagram.
@@ -50,7 +83,7 @@ impl<'a> Packet<'a> {
 
     /// The packet with its whole payload; an authentication header or IPv6 extensions may come first in it.
     pub(super) fn reassembled(self, protocol: u8, data: &'a [u8]) -> Result<Self, Skip> {
-        let header_len: usize = if self.src.is_ipv4() { 20 } else { 40 };
+        let header_len: usize = if self.addresses.is_v4() { 20 } else { 40 };
         let mut whole = Self {
             protocol,
             payload: data,
@@ -59,7 +92,7 @@ impl<'a> Packet<'a> {
             piece: None,
             ..self
         };
-        if self.src.is_ipv6() || protocol == number::AUTH {
+        if !self.addresses.is_v4() || protocol == number::AUTH {
             let (extensions, next, payload, stop) =
                 Ipv6ExtensionsSlice::from_slice_lax(IpNumber(protocol), data);
             if stop.is_some() || extensions.is_fragmenting_payload() {
@@ -91,7 +124,7 @@ pub(super) const fn worth_reassembling(packet: &Packet<'_>) -> Result<(), Skip> 
         | number::ETHER_IP
         | number::MPLS
         | number::AUTH => Ok(()),
-        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION if packet.src.is_ipv6() => {
+        number::HOP_BY_HOP | number::ROUTING | number::DESTINATION if !packet.addresses.is_v4() => {
             Ok(())
         }
         protocol => Err(no_segment(protocol)),
@@ -116,16 +149,15 @@ fn plain(bytes: &[u8]) -> Option<Packet<'_>> {
 }
 
 fn plain_v4(bytes: &[u8]) -> Option<Packet<'_>> {
-    let (header, rest) = bytes.split_first_chunk::<20>()?;
-    let [_, _, l1, l0, _, _, f1, f0, _, protocol, _, _, s3, s2, s1, s0, d3, d2, d1, d0] = *header;
+    let (&[_, _, l1, l0, _, _, f1, f0, _, protocol, _, _], rest) = bytes.split_first_chunk()?;
+    let (addresses, rest) = rest.split_first_chunk()?;
     if u16::from_be_bytes([f1, f0]) & FRAGMENT_BITS != 0 || protocol == number::AUTH {
         return None;
     }
     let total = u16::from_be_bytes([l1, l0]);
     let payload_len = usize::from(total.checked_sub(20)?);
     Some(Packet {
-        src: IpAddr::V4(Ipv4Addr::new(s3, s2, s1, s0)),
-        dst: IpAddr::V4(Ipv4Addr::new(d3, d2, d1, d0)),
+        addresses: Addresses::V4(addresses),
         protocol,
         payload: rest.get(..payload_len).unwrap_or(rest),
         payload_len,
@@ -135,9 +167,8 @@ fn plain_v4(bytes: &[u8]) -> Option<Packet<'_>> {
 }
 
 fn plain_v6(bytes: &[u8]) -> Option<Packet<'_>> {
-    let (&[_, _, _, _, l1, l0, next, _], rest) = bytes.split_first_chunk::<8>()?;
-    let (src, rest) = rest.split_first_chunk::<16>()?;
-    let (dst, rest) = rest.split_first_chunk::<16>()?;
+    let (&[_, _, _, _, l1, l0, next, _], rest) = bytes.split_first_chunk()?;
+    let (addresses, rest) = rest.split_first_chunk()?;
     let length = u16::from_be_bytes([l1, l0]);
     let extended = matches!(
         next,
@@ -152,8 +183,7 @@ fn plain_v6(bytes: &[u8]) -> Option<Packet<'_>> {
     }
     let payload_len = usize::from(length);
     Some(Packet {
-        src: IpAddr::V6(Ipv6Addr::from(*src)),
-        dst: IpAddr::V6(Ipv6Addr::from(*dst)),
+        addresses: Addresses::V6(addresses),
         protocol: next,
         payload: rest.get(..payload_len).unwrap_or(rest),
         payload_len,
@@ -193,8 +223,7 @@ fn lax_v4<'a>(v4: &LaxIpv4Slice<'a>, bytes: &'a [u8]) -> Result<Packet<'a>, Skip
     let body_len = total.checked_sub(header_len).ok_or(Skip::BadHeader)?;
     let body = bytes.get(header_len..).unwrap_or_default();
     let mut packet = Packet {
-        src: IpAddr::V4(header.source_addr()),
-        dst: IpAddr::V4(header.destination_addr()),
+        addresses: Addresses::V4(chunk_at(bytes, 12)?),
         protocol: header.protocol().0,
         payload: body.get(..body_len).unwrap_or(body),
         payload_len: body_len,
@@ -225,8 +254,7 @@ fn lax_v6<'a>(v6: &LaxIpv6Slice<'a>, bytes: &'a [u8]) -> Result<Packet<'a>, Skip
     };
     let body = body.get(..body_len).unwrap_or(body);
     let mut packet = Packet {
-        src: IpAddr::V6(header.source_addr()),
-        dst: IpAddr::V6(header.destination_addr()),
+        addresses: Addresses::V6(chunk_at(bytes, 8)?),
         protocol: v6.payload().ip_number.0,
         payload: v6.payload().payload,
         payload_len: body_len.saturating_sub(v6.extensions().slice().len()),
@@ -268,6 +296,10 @@ fn fragment_header(extensions: &Ipv6ExtensionsSlice<'_>) -> Option<(usize, u8, P
         }
     }
     None
+}
+
+fn chunk_at<const N: usize>(bytes: &[u8], at: usize) -> Result<&[u8; N], Skip> {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or(Skip::Truncated)
 }
 
 fn length(bytes: usize) -> u32 {

@@ -26,7 +26,9 @@ pub const fn link_supported(link_type: u32) -> bool {
 pub(super) fn open(link_type: u32, bytes: &[u8]) -> Result<&[u8], Skip> {
     match link_type {
         ETHERNET => ethernet(bytes),
-        RAW | RAW_BSD | RAW_OPENBSD | IPV4 | IPV6 => Ok(bytes),
+        RAW | RAW_BSD | RAW_OPENBSD => Ok(bytes),
+        IPV4 => version(4, bytes),
+        IPV6 => version(6, bytes),
         NULL | LOOP => loopback(bytes),
         LINUX_SLL => cooked(bytes),
         LINUX_SLL2 => cooked_v2(bytes),
@@ -50,6 +52,10 @@ pub(super) fn ether_type(first: u16, bytes: &[u8]) -> Result<&[u8], Skip> {
             kind::ETHERNET => {
                 c.skip(12)?;
                 c.u16_be()?
+            }
+            kind::FABRIC_PATH => {
+                c.skip(2)?;
+                kind::ETHERNET
             }
             kind::VLAN | kind::QINQ | kind::QINQ_OLD | kind::QINQ_OLDER => {
                 c.skip(2)?;
@@ -137,13 +143,24 @@ fn snap(c: &mut Cursor<'_>) -> Result<u16, Skip> {
     Ok(u16::from_be_bytes([high, low]))
 }
 
-/// The address family of the capturing system, in its byte order (`LINKTYPE_NULL`) or in network order.
+/// Link types that promise an IP version are held to it.
+fn version(promised: u8, bytes: &[u8]) -> Result<&[u8], Skip> {
+    match bytes.first() {
+        Some(first) if first >> 4 == promised => Ok(bytes),
+        Some(_) => Err(Skip::BadHeader),
+        None => Err(Skip::Truncated),
+    }
+}
+
+/// The address family of the capturing system, in its byte order (`LINKTYPE_NULL`) or in network order. Some systems put
+/// an `EtherType` into the last two bytes instead.
 fn loopback(bytes: &[u8]) -> Result<&[u8], Skip> {
     let mut c = Cursor::new(bytes);
     let family = c.u32_be()?;
     match family.min(family.swap_bytes()) {
         // AF_INET; AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, Darwin.
         2 | 10 | 23 | 24 | 28 | 30 => Ok(c.rest()),
+        _ if matches!(family & 0xffff, 0x0800 | 0x86dd) => Ok(c.rest()),
         _ => Err(Skip::NotIp),
     }
 }
@@ -189,7 +206,9 @@ pub(super) mod kind {
     pub(super) const PPPOE: u16 = 0x8864;
     pub(in super::super) const PPP: u16 = 0x880b;
     pub(super) const QINQ: u16 = 0x88a8;
-    pub(super) const NSH: u16 = 0x894f;
+    /// Cisco Fabric Path: a forwarding tag, then the whole Ethernet frame.
+    pub(super) const FABRIC_PATH: u16 = 0x8903;
+    pub(in super::super) const NSH: u16 = 0x894f;
     pub(super) const QINQ_OLD: u16 = 0x9100;
     pub(super) const QINQ_OLDER: u16 = 0x9200;
 }
@@ -224,7 +243,7 @@ mod tests {
     #[test]
     fn every_link_layer_leads_to_ip() {
         let mac = "020000000001 020000000002";
-        let cases: [(u32, &str); 30] = [
+        let cases: [(u32, &str); 31] = [
             (ETHERNET, &format!("{mac} 0800")),
             (ETHERNET, &format!("{mac} 86dd")),
             (ETHERNET, &format!("{mac} 8100 0064 0800")),
@@ -235,6 +254,7 @@ mod tests {
             (ETHERNET, &format!("{mac} 8847 00010140 00000000 {mac} 0800")),
             (ETHERNET, &format!("{mac} 8847 00010140 {mac} 0800")),
             (ETHERNET, &format!("{mac} 8848 00010140")),
+            (ETHERNET, &format!("{mac} 8903 0ab2 {mac} 8100 0064 0800")),
             (ETHERNET, &format!("{mac} 8864 11000001 0006 0021")),
             (ETHERNET, &format!("{mac} 8100 0064 8864 11000001 0006 0057")),
             (ETHERNET, &format!("{mac} 8864 11000001 0006 0281 00010140")),
@@ -245,9 +265,9 @@ mod tests {
             (RAW_BSD, ""),
             (RAW_OPENBSD, ""),
             (IPV4, ""),
-            (IPV6, ""),
             (NULL, "02000000"),
             (NULL, "0000001e"),
+            (NULL, "0f000800"),
             (LOOP, "00000002"),
             (LOOP, "00000018"),
             (LINUX_SLL, "0000 0001 0006 0200000000010000 0800"),
@@ -274,7 +294,9 @@ mod tests {
     fn what_is_not_ip_has_its_reason() {
         let mac = "020000000001 020000000002";
         let many = "8100 0001 ".repeat(20);
-        let cases: [(u32, &str, Skip); 15] = [
+        let cases: [(u32, &str, Skip); 17] = [
+            (IPV4, "60", Skip::BadHeader),
+            (IPV6, "45", Skip::BadHeader),
             (ETHERNET, &format!("{mac} 0806 0001"), Skip::Arp),
             (ETHERNET, &format!("{mac} 8100 0001 0806"), Skip::Arp),
             (ETHERNET, &format!("{mac} 8035 0001"), Skip::Arp),

@@ -198,7 +198,7 @@ impl Decoder {
                 number::TCP => (Transport::Tcp, transport::tcp(&packet)?),
                 number::UDP => {
                     let datagram = transport::udp(&packet)?;
-                    if let Some(inner) = trail.enter(packet.src, &datagram, limits, counters)? {
+                    if let Some(inner) = trail.enter(&packet, &datagram, limits, counters)? {
                         bytes = inner;
                         continue;
                     }
@@ -207,7 +207,7 @@ impl Decoder {
                 number::ESP => (Transport::Esp, transport::esp(&packet)?),
                 _ => {
                     bytes = tunnel::over_ip(&packet)?;
-                    trail.pass(packet.src, &Header::Other, limits)?;
+                    trail.pass(packet.addresses.src(), &Header::Other, limits)?;
                     continue;
                 }
             };
@@ -228,16 +228,18 @@ fn arrival<'p>(
     let Some(piece) = packet.piece else { return Ok(None) };
     ip::worth_reassembling(packet)?;
     if packet.is_cut() {
-        return Err(Skip::Truncated);
+        // It can never be completed; the first one still has the transport header, like any cut copy.
+        return if piece.start == 0 { Ok(None) } else { Err(Skip::Truncated) };
     }
-    let Packet { src, dst, protocol, payload, .. } = *packet;
+    let Packet { addresses, protocol, payload, .. } = *packet;
+    let (src, dst) = addresses.both();
     let key = Key {
         vantage: trail.vantage,
         endpoint_id: trail.endpoint_id,
         src,
         dst,
         id: piece.id,
-        protocol: if src.is_ipv4() { protocol } else { number::FRAGMENT },
+        protocol: if addresses.is_v4() { protocol } else { number::FRAGMENT },
     };
     Ok(Some(Arrival { time, key, protocol, start: piece.start, last: piece.last, payload }))
 }
@@ -267,7 +269,7 @@ impl Trail {
     /// Goes into a tunnel over UDP. `None`: this datagram is no tunnel.
     fn enter<'a>(
         &mut self,
-        source: IpAddr,
+        packet: &Packet<'_>,
         datagram: &Content<'a>,
         limits: &Limits,
         counters: &mut Counters,
@@ -283,7 +285,7 @@ impl Trail {
         };
         match opened {
             Ok(inner) => {
-                self.pass(source, &inner.header, limits)?;
+                self.pass(packet.addresses.src(), &inner.header, limits)?;
                 Ok(Some(inner.ip))
             }
             Err(Skip::Arp) => Err(Skip::Arp),
@@ -324,13 +326,14 @@ impl Trail {
         packet: &Packet<'_>,
         content: &Content<'a>,
     ) -> Segment<'a> {
+        let (src, dst) = packet.addresses.both();
         Segment {
             time,
             vantage: self.vantage,
             endpoint_id: self.endpoint_id,
             transport,
-            src: Endpoint::new(packet.src, content.src_port),
-            dst: Endpoint::new(packet.dst, content.dst_port),
+            src: Endpoint::new(src, content.src_port),
+            dst: Endpoint::new(dst, content.dst_port),
             tcp: content.tcp,
             payload: content.payload,
             payload_len: u32::try_from(content.payload_len).unwrap_or(u32::MAX),

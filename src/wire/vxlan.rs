@@ -1,14 +1,17 @@
-//! VXLAN. RFC 7348 section 5; AWS VPC Traffic Mirroring sends the mirrored Ethernet frame in it.
-//! VXLAN-GPE, <https://datatracker.ietf.org/doc/html/draft-ietf-nvo3-vxlan-gpe-13>, names what it carries.
+//! VXLAN. RFC 7348 section 5; AWS VPC Traffic Mirroring sends the mirrored Ethernet frame in it. The generic protocol
+//! extension: <https://datatracker.ietf.org/doc/html/draft-ietf-nvo3-vxlan-gpe-13> section 3.
 
 use super::{
-    Skip, link,
+    Skip,
+    link::{self, kind},
     tunnel::{Header, Inner},
 };
 use crate::bytes::Cursor;
 
 /// IANA port, and the mirror's.
 pub(super) const PORT: u16 = 4789;
+/// IANA port of the generic protocol extension.
+pub(super) const PORT_GPE: u16 = 4790;
 /// Port of Linux before IANA gave one; other protocols use it too.
 pub(super) const PORT_LINUX: u16 = 8472;
 
@@ -37,30 +40,28 @@ pub(super) fn open_strict(bytes: &[u8]) -> Result<Inner<'_>, Skip> {
     }
 }
 
-/// Reads a VXLAN-GPE header: with the P flag the last reserved byte says what is inside.
+/// Reads a header of the generic protocol extension, which names what follows.
 pub(super) fn open_gpe(bytes: &[u8]) -> Result<Inner<'_>, Skip> {
     let mut c = Cursor::new(bytes);
-    let flags = c.u8()?;
-    c.skip(2)?;
-    let protocol = c.u8()?;
+    let [flags, _, _, next] = c.array()?;
     let vni = c.u24_be()?;
     c.skip(1)?;
-    if flags & FLAG_VNI == 0 {
+    if flags & (FLAG_VERSION | FLAG_VNI | FLAG_NEXT) != FLAG_VNI | FLAG_NEXT {
         return Err(Skip::NotTunnel);
     }
-    let ip = match (flags & FLAG_PROTOCOL, protocol) {
-        (0, _) | (_, GPE_ETHERNET) => link::ethernet(c.rest())?,
-        (_, GPE_IPV4 | GPE_IPV6) => c.rest(),
+    let next = match next {
+        1 => kind::IPV4,
+        2 => kind::IPV6,
+        3 => kind::ETHERNET,
+        4 => kind::NSH,
+        5 => kind::MPLS,
         _ => return Err(Skip::NotTunnel),
     };
-    Inner::checked(ip, Header::Vxlan { vni })
+    Inner::checked(link::ether_type(next, c.rest())?, Header::Vxlan { vni })
 }
-
-/// The P flag of VXLAN-GPE: a protocol is named.
-const FLAG_PROTOCOL: u8 = 0x04;
-const GPE_IPV4: u8 = 1;
-const GPE_IPV6: u8 = 2;
-const GPE_ETHERNET: u8 = 3;
 
 /// The I flag: the VNI is valid.
 const FLAG_VNI: u8 = 0x08;
+/// The P flag of the extension: the next protocol is valid.
+const FLAG_NEXT: u8 = 0x04;
+const FLAG_VERSION: u8 = 0x30;

@@ -82,7 +82,7 @@ proptest! {
         trailer in 0..8usize,
         cut in 0..40usize,
     ) {
-        prop_assume!(![4789, 8472, 6081, 2152].contains(&ports.1));
+        prop_assume!(![4789, 4790, 8472, 6081, 2152].contains(&ports.1));
         let frame = generated(v6, tcp, vlan, ports, addresses, words, &payload);
         let mut frame = [frame, vec![0; trailer]].concat();
         let whole = frame.clone();

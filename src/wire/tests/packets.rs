@@ -236,8 +236,18 @@ fn a_datagram_that_stays_incomplete_is_counted() {
     decoder.expire(Timestamp(30 * NS_PER_S + 1));
     assert_eq!(decoder.counters().fragments_expired, 1);
     assert_eq!(decode_at(&mut decoder, 31 * NS_PER_S, RAW, &c), Err(Skip::Fragment));
-    assert_eq!(decode_at(&mut decoder, 31 * NS_PER_S, RAW, &a[..27]), Err(Skip::Truncated));
+    assert_eq!(decode_at(&mut decoder, 31 * NS_PER_S, RAW, &b[..27]), Err(Skip::Truncated));
     let mut icmp = a.clone();
     icmp[9] = 1;
     assert_eq!(decode_at(&mut decoder, 31 * NS_PER_S, RAW, &icmp), Err(Skip::Icmp));
+}
+
+#[test]
+fn a_cut_first_fragment_is_a_cut_datagram() {
+    let first = hex("4500002c 0007 2000 40110000 0a000001 0a000002 00350035 0026 0000 6869");
+    let mut decoder = Decoder::default();
+    let got = decode_at(&mut decoder, 0, RAW, &first).unwrap();
+    assert_eq!(got.flow, "udp 10.0.0.1:53 > 10.0.0.2:53");
+    assert_eq!((got.payload.as_slice(), got.payload_len), (&b"hi"[..], 16));
+    assert_eq!(decoder.counters().segments_truncated, 1);
 }
