@@ -6,8 +6,8 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::Cursor,
-    model::{Credentials, Mark, Side, Transport},
+    bytes::{Cursor, Short},
+    model::{Credentials, Mark, PlaintextReason, Side, Transport},
 };
 use resp::{Flaw, Head, Read};
 use words::{NATS, POP3, command, family, is_text, listed, verb};
@@ -26,6 +26,14 @@ impl Detector for Redis {
     fn probe(&self, view: &View<'_>) -> Probe {
         if view.transport != Transport::Tcp {
             return Probe::No;
+        }
+        match (bus(Side::Client, view.client.bytes), bus(Side::Server, view.server.bytes)) {
+            (Ok(Some(mark)), _) => return Match::plaintext(mark),
+            (Ok(None), Ok(Some(mark))) if view.client.bytes.is_empty() => {
+                return Match::plaintext(mark);
+            }
+            (Err(Short), _) => return Probe::More,
+            _ => {}
         }
         let start = view.client.start;
         let replies = Replies::read(view.server.bytes);
@@ -51,9 +59,14 @@ impl Detector for Redis {
         if *phase == LOST {
             return Step::read(said.bytes.len(), Facts::NONE);
         }
+        if let Ok(Some(_)) = bus(side, said.bytes) {
+            *phase = LOST;
+            let facts = Facts { reason: Some(PlaintextReason::NoInBandUpgrade), ..Facts::FITS };
+            return Step::read(said.bytes.len(), facts);
+        }
         let heard = match side {
             Side::Client => later::request(&mut state.words, said.bytes),
-            Side::Server => later::reply(&mut state.words, said.bytes),
+            Side::Server => later::reply(&mut state.words, &mut state.flags, said.bytes),
         };
         match heard {
             Ok(mut step) => {
@@ -72,6 +85,19 @@ impl Detector for Redis {
             Err(_) => Step { consumed: 0, facts: Facts::MISMATCH, next: Next::Done },
         }
     }
+}
+
+/// A message between nodes of a cluster (`clusterMsg` of the reference implementation): magic, total length, version.
+fn bus(side: Side, bytes: &[u8]) -> Result<Option<Mark>, Short> {
+    let magic = b"RCmb";
+    if bytes.is_empty() || !magic.iter().zip(bytes).all(|(want, byte)| want == byte) {
+        return Ok(None);
+    }
+    let mut cursor = Cursor::new(bytes);
+    cursor.skip(magic.len())?;
+    let (length, version) = (cursor.u32_be()?, cursor.u16_be()?);
+    let sane = (BUS_BYTES_MIN..=BUS_BYTES_MAX).contains(&length) && version <= 1;
+    Ok(sane.then(|| mark("redis.cluster-bus", side, 0, 10, "RCmb")))
 }
 
 /// What the client's bytes amount to.
@@ -333,6 +359,9 @@ static INFO: Info = Info {
     upgrades: &[],
     credentials: Credentials::PASSWORD_CLEARTEXT,
 };
+
+const BUS_BYTES_MIN: u32 = 16;
+const BUS_BYTES_MAX: u32 = 64 << 20;
 
 #[cfg(test)]
 mod tests {

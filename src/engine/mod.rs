@@ -29,7 +29,7 @@ use crate::{
     detect::{CandidateMask, DETECTORS},
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
     model::{
-        Endpoint, FlowKey, Frame, Roles, Segment, Side, Timestamp, Transport,
+        Endpoint, FlowKey, Frame, Roles, Segment, Side, State, Timestamp, Transport,
         record::{Delta, Record},
     },
     wire::Decoder,
@@ -304,7 +304,8 @@ impl Shard {
         let mut ended = std::mem::take(&mut self.ended);
         for mut flow in ended.drain(..) {
             let before = flow.data.session_bytes;
-            if close(&mut flow, Close::End) {
+            let over = matches!(flow.state, State::Closed | State::Reset);
+            if close(&mut flow, if over { Close::Over } else { Close::End }) {
                 self.sessions -= 1;
                 self.account(before, 0);
             }

@@ -87,8 +87,10 @@ pub(super) struct Context {
 /// Why a session is closed from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
-    /// The flow ended.
+    /// The flow ended, or is no longer watched.
     End,
+    /// The connection was closed or reset: both sides have said all they had to say.
+    Over,
     /// The memory bound was reached.
     Memory,
 }
@@ -153,7 +155,7 @@ impl Session {
 
     /// Nothing more will come: decides with what is there.
     pub(super) fn close(&mut self, close: Close, roles_certain: bool) {
-        if close == Close::End {
+        if close != Close::Memory {
             for direction in [0, 1] {
                 while !self.is_over() && self.stream(direction).has_hole() {
                     self.pass_hole(direction, roles_certain);
@@ -163,16 +165,19 @@ impl Session {
         self.advance(roles_certain, true);
         if matches!(self.phase, Phase::Watching) {
             let reason = match close {
-                Close::End => self.reason(),
+                Close::End | Close::Over => self.reason(),
                 Close::Memory => UnknownReason::Memory,
             };
             self.summary.unrecognised(reason);
         }
-        if close == Close::End {
+        if close != Close::Memory {
             self.summary.close();
         }
+        if close == Close::Over && matches!(self.phase, Phase::Following(_)) {
+            self.note_unread();
+        }
         self.settle(match close {
-            Close::End => "the flow ended",
+            Close::End | Close::Over => "the flow ended",
             Close::Memory => "the memory bound was reached",
         });
     }
@@ -208,6 +213,17 @@ impl Session {
     /// Ends the session, leaving what is known.
     pub(super) fn into_summary(self) -> (Summary, Vec<TraceStep>) {
         (self.summary, self.trace.map(|t| t.steps).unwrap_or_default())
+    }
+
+    /// The server's words to the end were never this protocol's: it did not take the session.
+    fn note_unread(&mut self) {
+        let direction = self.direction(Side::Server);
+        let stream = self.stream(direction);
+        let readable = !self.muted.get(direction).copied().unwrap_or(true);
+        if readable && stream.has_known_start() && stream.offset() == 0 && !stream.unread().is_empty()
+        {
+            self.summary.misfit(Side::Server);
+        }
     }
 
     fn push_tcp(&mut self, direction: usize, tcp: TcpHeader, segment: &Segment<'_>) -> Pushed {

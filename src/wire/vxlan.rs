@@ -15,9 +15,6 @@ pub(super) const PORT_GPE: u16 = 4790;
 /// Port of Linux before IANA gave one; other protocols use it too.
 pub(super) const PORT_LINUX: u16 = 8472;
 
-/// IANA port of VXLAN-GPE.
-pub(super) const PORT_GPE: u16 = 4790;
-
 /// Reads a VXLAN header. Reserved bits may be set (group policy and other extensions set them).
 pub(super) fn open(bytes: &[u8]) -> Result<Inner<'_>, Skip> {
     let mut c = Cursor::new(bytes);

@@ -38,8 +38,8 @@ pub(super) fn request(words: &mut [u32; 6], bytes: &[u8]) -> Read<Step> {
     }
 }
 
-/// Reads one type of a reply.
-pub(super) fn reply(words: &mut [u32; 6], bytes: &[u8]) -> Read<Step> {
+/// Reads one type of a reply. `flags` remembers whether nothing but refusals has been answered.
+pub(super) fn reply(words: &mut [u32; 6], flags: &mut u16, bytes: &[u8]) -> Read<Step> {
     let [.., replies] = words;
     let mut cursor = Cursor::new(bytes);
     let head = resp::head(&mut cursor)?;
@@ -49,11 +49,21 @@ pub(super) fn reply(words: &mut [u32; 6], bytes: &[u8]) -> Read<Step> {
             step.consumed = step.consumed.saturating_add(length).saturating_add(CRLF_BYTES);
         }
         // The session ends before it began.
-        Head::Text(b'-', text) if *replies == 0 => {
+        Head::Text(b'-', text) if *replies == 0 && refuses(text) => {
             let refusal = REFUSALS.iter().find(|(start, _)| text.starts_with(start));
             if let Some((start, constant)) = refusal {
                 let mark = mark("redis.refused", Side::Server, 1, start.len(), constant);
                 step.facts = Facts { refused: true, mark: Some(mark), ..FITS };
+            }
+        }
+        Head::Text(b'-', text) if *replies == 0 || *flags & REFUSED != 0 => {
+            let refusal = ACCESS.iter().find(|(start, _)| text.starts_with(start));
+            if let Some((start, constant)) = refusal {
+                *flags |= REFUSED;
+                *replies = replies.saturating_add(1);
+                let mark = mark("redis.refused", Side::Server, 1, start.len(), constant);
+                step.facts = Facts { refused: true, mark: Some(mark), ..FITS };
+                return Ok(step);
             }
         }
         // What follows is a snapshot and a feed of commands.
@@ -62,11 +72,19 @@ pub(super) fn reply(words: &mut [u32; 6], bytes: &[u8]) -> Read<Step> {
         }
         _ => {}
     }
+    if *flags & REFUSED != 0 && !step.facts.refused {
+        *flags &= !REFUSED;
+        step.facts.accepted = true;
+    }
     *replies = replies.saturating_add(1);
     if *replies >= REPLIES_MAX {
         step.next = Next::Done;
     }
     Ok(step)
+}
+
+fn refuses(text: &[u8]) -> bool {
+    REFUSALS.iter().any(|(start, _)| text.starts_with(start))
 }
 
 fn inline(words: &mut [u32; 6], mut cursor: Cursor<'_>) -> Read<Step> {
@@ -160,6 +178,11 @@ const TOPICS: [(&[u8], &str); 6] = [
 const PASSWORDS: [&[u8]; 3] = [b"requirepass", b"masterauth", b"auth-pass"];
 const REFUSALS: [(&[u8], &str); 2] =
     [(b"DENIED ", "DENIED"), (b"ERR max number of clients", "max number of clients")];
+
+/// Answers to who has not logged in, or not rightly.
+const ACCESS: [(&[u8], &str); 2] = [(b"NOAUTH ", "NOAUTH"), (b"WRONGPASS ", "WRONGPASS")];
+/// Flag: only refusals so far.
+const REFUSED: u16 = 1;
 
 #[cfg(test)]
 mod tests {
