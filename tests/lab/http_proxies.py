@@ -78,6 +78,38 @@ def _(lab):
             tls(lab, said, sni=SNI, credentials=["basic_auth"], **leg(lab))]
 
 
+@cases.case("connect-squid", "CONNECT through Squid, TLS inside", mirror=["client"])
+def _(lab):
+    nginx(lab, listen="443 ssl", port=443)
+    home = lab.directory("squid", "proxy")
+    (home / "conf").write_text("http_port 8888\nhttp_access allow all\ncache deny all\ncache_log /dev/null\n"
+                               "access_log none\nshutdown_lifetime 0 seconds\npinger_enable off\n"
+                               f"pid_filename none\ncoredump_dir {home}\nmax_filedescriptors 1024\n")
+    process = lab.middle.start(["/usr/sbin/squid", "-N", "-f", str(home / "conf")], log=lab.log("squid"))
+    lab.middle.wait_port(8888, process)
+    said = through(lab, "-k", secure(lab))
+    lab.versions(middle="Squid " + web.version(["/usr/sbin/squid", "-v"], r"Version (\S+)"))
+    return [tls(lab, said, sni=SNI, **leg(lab))]
+
+
+@cases.case("connect-redis", "CONNECT with plaintext Redis inside", mirror=["client"])
+def _(lab):
+    password = lab.canary("pass")
+    process = lab.server.start(["redis-server", "--bind", lab.server.v4, "--requirepass", password, "--save", ""],
+                               log=lab.log("redis"))
+    lab.server.wait_port(6379, process)
+    tinyproxy(lab)
+    tunnel = lab.client.start(["socat", "TCP-LISTEN:6379,bind=127.0.0.1",
+                               f"PROXY:{lab.middle.v4}:{lab.server.v4}:6379,proxyport=8888"], log=lab.log("socat"))
+    lab.client.wait_port(6379, tunnel)
+    lab.client.run(["redis-cli", "-h", "127.0.0.1", "--no-auth-warning", "-a", password, "set", lab.canary("key"),
+                    lab.canary("value")])
+    used = web.version(["redis-server", "--version"], r"v=(\S+)")
+    lab.versions(server=f"Redis {used}", client=f"redis-cli {used} and socat")
+    return [lab.flow(encryption="plaintext", app="redis", outcome="established", confidence="both_sides",
+                     plaintext_reason="no_in_band_upgrade", credentials=["password_cleartext"], **leg(lab))]
+
+
 @cases.case("connect-client-side-only", "only what the client sends through its tunnel", mirror=["client:out"])
 def _(lab):
     nginx(lab, listen="443 ssl", port=443)
