@@ -10,7 +10,7 @@ import http_servers as web
 import shape
 from lab import Cases
 
-APT = [*web.APT, "bind9", "bind9-utils", "bind9-dnsutils", "dnsmasq", "unbound", "knot-dnsutils"]
+APT = [*web.APT, "bind9", "bind9-utils", "bind9-dnsutils", "dnsmasq-base", "unbound", "knot-dnsutils"]
 cases = Cases()
 MIDSTREAM = {"origin": "midstream", "confidence": "midstream"}
 
@@ -58,7 +58,8 @@ def named(lab, port=53, tls="", zone="", options=""):
     long = " ".join('"' + lab.canary("long") + "x" * 200 + '"' for _ in range(14))
     head = "$TTL 60\n@ SOA ns.lab.internal. root.lab.internal. 1 60 60 60 60\n@ NS ns.lab.internal.\n"
     (home / "lab").write_text(head + "ns A 10.77.2.20\n* A 10.77.2.20\n* AAAA fd77::2:20\n"
-                              f'* TXT "{lab.canary("text")}"\n* SRV 0 0 5432 ns\n{lab.canary("big")} TXT {long}\n{zone}\n')
+                              f'* TXT "{lab.canary("text")}"\n* SRV 0 0 5432 ns\n{lab.canary("big")} TXT {long}\n'
+                              f"{zone}\n")
     (home / "few").write_text(head)
     crt, key = lab.certs.server()
     (home / "conf").write_text(f"""options {{ directory "{home}"; pid-file none; recursion no; dnssec-validation no;
@@ -208,7 +209,8 @@ def _(lab):
 @cases.case("update", "a dynamic update over UDP (nsupdate)")
 def _(lab):
     named(lab)
-    text = (f"server {lab.server.v4}\nzone lab.internal\nupdate add {name(lab)} 60 TXT \"{lab.canary('value')}\"\nsend\n")
+    text = (f"server {lab.server.v4}\nzone lab.internal\n"
+            f"update add {name(lab)} 60 TXT \"{lab.canary('value')}\"\nsend\n")
     lab.client.run(["nsupdate"], input=text)
     lab.versions(client="nsupdate " + web.version(["nsupdate", "-V"], r"nsupdate (\S+?)-"))
     return [plain(lab)]

@@ -11,7 +11,7 @@ import shape
 from http_servers import cases, curl, nginx, plain, python_server, talk, text, url
 
 APT = [*web.APT, "wget", "apache2-utils", "hey", "tinyproxy", "squid", "socat",
-       "redis-server", "redis-tools", "lighttpd", "lighttpd-mod-deflate", "nghttp2-proxy"]
+       "redis-server", "redis-tools", "lighttpd", "nghttp2-proxy"]
 PIP = ["requests", "httpx", "websockets"]
 check = http_check.http
 
@@ -124,7 +124,7 @@ def _(lab):
 def _(lab):
     nginx(lab)
     lab.client.run(["hey", "-n", "4", "-c", "2", url(lab)])
-    lab.versions(client="hey (Debian)")
+    lab.versions(client="hey " + web.version(["dpkg-query", "-W", "hey"], r"\s(\S+?)-"))
     return [plain(lab), plain(lab)]
 
 

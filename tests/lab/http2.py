@@ -213,7 +213,7 @@ def _(lab):
     return [plain(lab)]
 
 
-@cases.case("basic-auth", "Basic credentials, packed with HPACK's Huffman code; the second request refers to the first's")
+@cases.case("basic-auth", "Basic credentials in two requests, packed with HPACK's Huffman code")
 def _(lab):
     h2(lab)
     secret = lab.canary("user"), lab.canary("pass")

@@ -136,7 +136,8 @@ def _(lab):
     lab.server.wait_port(8889, process)
     lab.net.mirror("client")
     done = byte_relay.between(lab, 8888, 8889, up=110, down=90)
-    said = curl(lab, "-k", "-A", "", "--proxy-header", "Proxy-Connection:", "-x", "http://127.0.0.1:8888", url(lab, scheme="https", host="middle.lab.internal"))
+    said = curl(lab, "-k", "-A", "", "--proxy-header", "Proxy-Connection:", "-x", "http://127.0.0.1:8888",
+                url(lab, scheme="https", host="middle.lab.internal"))
     done()
     lab.versions(server="tinyproxy " + web.version(["/usr/bin/tinyproxy", "-v"], r"tinyproxy (\S+)"))
     return [tls(lab, said, server_port=8888, upgrade=CONNECT, sni="middle.lab.internal")]
@@ -175,7 +176,8 @@ backend b
 """
 
 
-@cases.case("balancer-tls-then-plain", "a load balancer ends TLS and goes on in plaintext: both legs", mirror=["middle"])
+@cases.case("balancer-tls-then-plain", "a load balancer ends TLS and goes on in plaintext: both legs",
+            mirror=["middle"])
 def _(lab):
     nginx(lab)
     web.haproxy(lab, BALANCER + f"  server s {lab.server.v4}:80\n", 443)
@@ -185,7 +187,7 @@ def _(lab):
             plain(lab, client=lab.middle, credentials=["bearer_token"])]
 
 
-@cases.case("balancer-server-leg", "behind a load balancer: X-Forwarded headers, requests of two clients on one connection")
+@cases.case("balancer-server-leg", "behind a load balancer: X-Forwarded headers, two clients on one connection")
 def _(lab):
     python_server(lab, text(lab))
     web.haproxy(lab, BALANCER + f"  http-reuse always\n  server s {lab.server.v4}:80\n", 443)

@@ -213,7 +213,8 @@ def _(lab):
 @cases.case("v2-postgresql-tls", "version 2 before PostgreSQL with SSLRequest and TLS")
 def _(lab):
     pg, said = postgres(lab, "send-proxy-v2", "require")
-    return [pg.tls(said, client=lab.middle, server_port=5432, why="upgrade names what led to TLS; before it is PROXY v2")]
+    return [pg.tls(said, client=lab.middle, server_port=5432,
+                   why="upgrade names what led to TLS; before it is PROXY v2")]
 
 
 @cases.case("v1-redis", "version 1 before Redis with a password")
