@@ -7,9 +7,11 @@ import byte_relay
 import http_check
 import http_programs
 import http_servers as web
+import shape
 from http_servers import cases, curl, nginx, plain, python_server, talk, text, url
 
-APT = [*web.APT, "wget", "apache2-utils", "hey", "tinyproxy", "lighttpd", "lighttpd-mod-deflate", "nghttp2-proxy"]
+APT = [*web.APT, "wget", "apache2-utils", "hey", "tinyproxy", "squid", "socat",
+       "redis-server", "redis-tools", "lighttpd", "nghttp2-proxy"]
 PIP = ["requests", "httpx", "websockets"]
 check = http_check.http
 
@@ -122,7 +124,7 @@ def _(lab):
 def _(lab):
     nginx(lab)
     lab.client.run(["hey", "-n", "4", "-c", "2", url(lab)])
-    lab.versions(client="hey (Debian)")
+    lab.versions(client="hey " + web.version(["dpkg-query", "-W", "hey"], r"\s(\S+?)-"))
     return [plain(lab), plain(lab)]
 
 
@@ -164,6 +166,15 @@ def _(lab):
         lab.net.mirror()  # what it says when it wakes up is too late to matter
         process.send_signal(signal.SIGCONT)
     return [plain(lab, outcome="attempt", confidence="one_side")]
+
+
+@cases.case("bare-lf", "a request whose lines end with LF only, after an empty line; nginx takes it")
+def _(lab):
+    nginx(lab)
+    data = b"\r\n" + web.request(lab, headers=["Connection: close"]).replace(b"\r\n", b"\n")
+    assert b"HTTP/1.1 200" in lab.client.call(talk, lab.server.v4, 80, [data])
+    lab.versions(client="a Python socket")
+    return [plain(lab)]
 
 
 # --- bodies -------------------------------------------------------------------------
@@ -257,24 +268,38 @@ def _(lab):
 
 # --- what begins as HTTP/1.1 ------------------------------------------------------------
 
-@cases.case("websocket", "WebSocket: HTTP/1.1 upgrade, then masked and unmasked frames")
-def _(lab):
-    async def work(address, texts):
+def websocket(lab, count):
+    """Exchange `count` messages over WebSocket."""
+    def client(address, texts):
+        import asyncio
+
         import websockets
         import websockets.asyncio.client
-        async with websockets.asyncio.client.connect(address, compression=None) as connection:
-            for each in texts:
-                await connection.send(each)
-                await connection.recv()
-        return websockets.__version__
 
-    def run(function, *args):
-        import asyncio
-        return asyncio.run(function(*args))
+        async def work():
+            async with websockets.asyncio.client.connect(address, compression=None) as connection:
+                for each in texts:
+                    await connection.send(each)
+                    await connection.recv()
+        asyncio.run(work())
+        return websockets.__version__
     http_programs.start(lab, lab.server, 80, "websocket", lab.server.v4, 80, lab.canary("answer"))
-    used = lab.client.call(run, work, url(lab, scheme="ws"), [lab.canary(f"message{i}") for i in range(4)])
+    used = lab.client.call(client, url(lab, scheme="ws"), [lab.canary(f"message{i}") for i in range(count)])
     lab.versions(client=f"websockets {used}", server=f"websockets {used}")
+
+
+@cases.case("websocket", "WebSocket: HTTP/1.1 upgrade, then masked and unmasked frames")
+def _(lab):
+    websocket(lab, 4)
     return [plain(lab)]
+
+
+@cases.case("websocket-late", "the recording starts between the frames of a WebSocket",
+            shape=[shape.late(web.nth(4, lambda p: p.payload and p.dport == 80))])
+def _(lab):
+    websocket(lab, 8)
+    return [lab.flow(server_port=80, encryption="unknown", outcome="unknown", origin="midstream",
+                     accept=["plaintext"], why="the server's frames hold readable text, the client's are masked")]
 
 
 @cases.case("h2c-upgrade", "curl --http2: HTTP/1.1 Upgrade: h2c, 101, then HTTP/2 in clear")

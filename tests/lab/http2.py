@@ -213,7 +213,7 @@ def _(lab):
     return [plain(lab)]
 
 
-@cases.case("basic-auth", "Basic credentials, packed with HPACK's Huffman code; the second request refers to the first's")
+@cases.case("basic-auth", "Basic credentials in two requests, packed with HPACK's Huffman code")
 def _(lab):
     h2(lab)
     secret = lab.canary("user"), lab.canary("pass")
@@ -280,9 +280,16 @@ def _(lab):
     return [web.tls(lab, said, sni="server.lab.internal", alpn="http/1.1", app="http", app_optional=True)]
 
 
-@cases.case("to-http1-server", "prior knowledge to a server that speaks only HTTP/1: refused in HTTP/1")
+@cases.case("to-http1-server", "prior knowledge to http.server, which answers with an error page without a status line")
 def _(lab):
     python_server(lab, text(lab))
+    curl(lab, "--http2-prior-knowledge", "--max-time", "2", url(lab), check=False)
+    return [plain(lab, outcome="refused", confidence=None)]
+
+
+@cases.case("to-http1-nginx", "prior knowledge to nginx without HTTP/2: refused with a status line of HTTP/1")
+def _(lab):
+    nginx(lab)
     curl(lab, "--http2-prior-knowledge", "--max-time", "2", url(lab), check=False)
     return [plain(lab, outcome="refused", confidence=None)]
 

@@ -2,7 +2,7 @@
 
 import re
 
-REQUEST = re.compile(rb"([A-Za-z-]+) (\S+) HTTP/1\.[01]\r\n")
+REQUEST = re.compile(rb"([A-Za-z-]+) (\S+) HTTP/1\.[01]\r?\n")
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
 TOKENS = (b"x-api-key", b"x-auth-token", b"private-token")
@@ -77,7 +77,7 @@ def http(flow, c2s, s2c):
     if flow.get("app") != "http":
         return
     if flow["origin"] == "start" and "_holes" not in flow:
-        if inside and not REQUEST.match(inside):
+        if inside and not REQUEST.match(inside.lstrip(b"\r\n")):
             yield f"{where}: no request line: {inside[:20]!r}"
         if flow["outcome"] == "established" and answers and not STATUS.match(answers):
             yield f"{where}: no status line: {answers[:20]!r}"

@@ -78,6 +78,38 @@ def _(lab):
             tls(lab, said, sni=SNI, credentials=["basic_auth"], **leg(lab))]
 
 
+@cases.case("connect-squid", "CONNECT through Squid, TLS inside", mirror=["client"])
+def _(lab):
+    nginx(lab, listen="443 ssl", port=443)
+    home = lab.directory("squid", "proxy")
+    (home / "conf").write_text("http_port 8888\nhttp_access allow all\ncache deny all\ncache_log /dev/null\n"
+                               "access_log none\nshutdown_lifetime 0 seconds\npinger_enable off\n"
+                               f"pid_filename none\ncoredump_dir {home}\nmax_filedescriptors 1024\n")
+    process = lab.middle.start(["/usr/sbin/squid", "-N", "-f", str(home / "conf")], log=lab.log("squid"))
+    lab.middle.wait_port(8888, process)
+    said = through(lab, "-k", secure(lab))
+    lab.versions(middle="Squid " + web.version(["/usr/sbin/squid", "-v"], r"Version (\S+)"))
+    return [tls(lab, said, sni=SNI, **leg(lab))]
+
+
+@cases.case("connect-redis", "CONNECT with plaintext Redis inside", mirror=["client"])
+def _(lab):
+    password = lab.canary("pass")
+    process = lab.server.start(["redis-server", "--bind", lab.server.v4, "--requirepass", password, "--save", ""],
+                               log=lab.log("redis"))
+    lab.server.wait_port(6379, process)
+    tinyproxy(lab)
+    tunnel = lab.client.start(["socat", "TCP-LISTEN:6379,bind=127.0.0.1",
+                               f"PROXY:{lab.middle.v4}:{lab.server.v4}:6379,proxyport=8888"], log=lab.log("socat"))
+    lab.client.wait_port(6379, tunnel)
+    lab.client.run(["redis-cli", "-h", "127.0.0.1", "--no-auth-warning", "-a", password, "set", lab.canary("key"),
+                    lab.canary("value")])
+    used = web.version(["redis-server", "--version"], r"v=(\S+)")
+    lab.versions(server=f"Redis {used}", client=f"redis-cli {used} and socat")
+    return [lab.flow(encryption="plaintext", app="redis", outcome="established", confidence="both_sides",
+                     plaintext_reason="no_in_band_upgrade", credentials=["password_cleartext"], **leg(lab))]
+
+
 @cases.case("connect-client-side-only", "only what the client sends through its tunnel", mirror=["client:out"])
 def _(lab):
     nginx(lab, listen="443 ssl", port=443)
@@ -104,7 +136,8 @@ def _(lab):
     lab.server.wait_port(8889, process)
     lab.net.mirror("client")
     done = byte_relay.between(lab, 8888, 8889, up=110, down=90)
-    said = curl(lab, "-k", "-A", "", "--proxy-header", "Proxy-Connection:", "-x", "http://127.0.0.1:8888", url(lab, scheme="https", host="middle.lab.internal"))
+    said = curl(lab, "-k", "-A", "", "--proxy-header", "Proxy-Connection:", "-x", "http://127.0.0.1:8888",
+                url(lab, scheme="https", host="middle.lab.internal"))
     done()
     lab.versions(server="tinyproxy " + web.version(["/usr/bin/tinyproxy", "-v"], r"tinyproxy (\S+)"))
     return [tls(lab, said, server_port=8888, upgrade=CONNECT, sni="middle.lab.internal")]
@@ -143,7 +176,8 @@ backend b
 """
 
 
-@cases.case("balancer-tls-then-plain", "a load balancer ends TLS and goes on in plaintext: both legs", mirror=["middle"])
+@cases.case("balancer-tls-then-plain", "a load balancer ends TLS and goes on in plaintext: both legs",
+            mirror=["middle"])
 def _(lab):
     nginx(lab)
     web.haproxy(lab, BALANCER + f"  server s {lab.server.v4}:80\n", 443)
@@ -153,7 +187,7 @@ def _(lab):
             plain(lab, client=lab.middle, credentials=["bearer_token"])]
 
 
-@cases.case("balancer-server-leg", "behind a load balancer: X-Forwarded headers, requests of two clients on one connection")
+@cases.case("balancer-server-leg", "behind a load balancer: X-Forwarded headers, two clients on one connection")
 def _(lab):
     python_server(lab, text(lab))
     web.haproxy(lab, BALANCER + f"  http-reuse always\n  server s {lab.server.v4}:80\n", 443)

@@ -65,7 +65,7 @@ def nginx(lab, block=None, listen="80", host=None, port=80, more="", stream="", 
   server {{ {"".join(f"listen {where}; listen [::]:{where};" for where in listen.split(","))}
     root {www}; {block} }}
 }}"""
-    modules = "".join(f"load_module /usr/lib/nginx/modules/{m};" for m in ("ngx_stream_module.so", "ngx_http_dav_ext_module.so"))
+    modules = "".join(f"load_module /usr/lib/nginx/modules/ngx_{m}_module.so;" for m in ("stream", "http_dav_ext"))
     (home / "conf").write_text(f"{modules} daemon off; master_process off; pid {home}/pid; user root;\n"
                                f"error_log stderr; events {{}}\n"
                                + (f"stream {{ {certificate} {stream} }}" if stream else web))

@@ -23,7 +23,8 @@ def check(flow, c2s, s2c):
     found, inner = http_check.strip_proxy(c2s)
     if found is None or flow.get("upgrade") not in (found, "postgresql-sslrequest"):
         yield f"port {flow['client_port']}: {found}, but upgrade is {flow.get('upgrade')}"
-    first = {"postgresql": (b"\0\0\0",), "redis": (b"*",), "mysql": ()}[flow["app"]]
+    first = {"postgresql": (b"\0\0\0",), "redis": (b"*",), "mysql": (),
+             "http2": (b"PRI * HTTP/2.0",)}[flow["app"]]
     if first and not inner.startswith(first):
         yield f"port {flow['client_port']}: {flow['app']} after the header begins {inner[:8]!r}"
     if flow["app"] == "mysql" and s2c[4:5] != b"\x0a":
@@ -178,6 +179,14 @@ def _(lab):
     return [behind_tls(lab, said, V2, sni="middle6.lab.internal")]
 
 
+@cases.case("v1-http2", "version 1 before HTTP/2 in clear")
+def _(lab):
+    nginx(lab, listen="80 http2 proxy_protocol")
+    sender(lab, "send-proxy proto h2")
+    curl(lab, at_middle(lab))
+    return [behind(lab, V1, app="http2")]
+
+
 # --- databases ----------------------------------------------------------------------
 
 def accept(lab, port, inner):
@@ -204,7 +213,8 @@ def _(lab):
 @cases.case("v2-postgresql-tls", "version 2 before PostgreSQL with SSLRequest and TLS")
 def _(lab):
     pg, said = postgres(lab, "send-proxy-v2", "require")
-    return [pg.tls(said, client=lab.middle, server_port=5432, why="upgrade names what led to TLS; before it is PROXY v2")]
+    return [pg.tls(said, client=lab.middle, server_port=5432,
+                   why="upgrade names what led to TLS; before it is PROXY v2")]
 
 
 @cases.case("v1-redis", "version 1 before Redis with a password")
