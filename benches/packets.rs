@@ -34,7 +34,8 @@ fn file() -> Vec<u8> {
 }
 
 fn frames() -> Vec<Owned> {
-    let Ok(mut source) = CaptureFile::from_reader("demo", Cursor::new(file()), wire::link_supported)
+    let Ok(mut source) =
+        CaptureFile::from_reader("demo", Cursor::new(file()), wire::link_supported)
     else {
         return Vec::new();
     };
@@ -112,7 +113,8 @@ fn settled_update(bencher: Bencher<'_, '_>) {
 /// One undecided segment asked of one detector: random bytes, which every detector must refuse.
 #[divan::bench(args = DETECTORS.iter().map(|d| d.info().name))]
 fn probe(bencher: Bencher<'_, '_>, name: &str) {
-    let bytes: Vec<u8> = (0_u32..400).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> =
+        (0_u32..400).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let said = Said { bytes: &bytes, start: Start::Known };
     let view = View { transport: Transport::Tcp, client: said, server: Said::NOTHING };
     let detector = DETECTORS.iter().find(|d| d.info().name == name);

@@ -39,7 +39,8 @@ enum Which {
     Either,
 }
 
-const KEYS: &str = "encryption, app, outcome, confidence, transport, scope, credentials, src, dst, ip, port";
+const KEYS: &str =
+    "encryption, app, outcome, confidence, transport, scope, credentials, src, dst, ip, port";
 
 impl FromStr for Filter {
     type Err = String;
@@ -97,9 +98,9 @@ impl Filter {
     /// Whether `record` passes.
     pub(super) fn passes(&self, record: &Record) -> bool {
         let holds = match &self.test {
-            Test::Word(key, values) => words(*key, record)
-                .iter()
-                .any(|word| values.iter().any(|value| value == word)),
+            Test::Word(key, values) => {
+                words(*key, record).iter().any(|word| values.iter().any(|value| value == word))
+            }
             Test::Address(which, networks) => {
                 let inside = |ip: IpAddr| networks.iter().any(|n| n.contains(ip));
                 match which {

@@ -86,7 +86,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     runtime.block_on(control_plane(args, source, records, &stop))
 }
 
-fn open_source(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<Box<dyn Source + Send>, SourceError> {
+fn open_source(
+    args: &RunArgs,
+    stop: &Arc<AtomicBool>,
+) -> Result<Box<dyn Source + Send>, SourceError> {
     let buffer_bytes = args.buffer.saturating_mul(1 << 20);
     if let Some(interface) = &args.interface {
         let live = Live::open(
@@ -176,8 +179,7 @@ fn publish(
     dropped: u64,
     counters: &watch::Sender<Counters>,
 ) {
-    let now =
-        Counters { drops: source.drops(), records_dropped: dropped, ..engine.counters() };
+    let now = Counters { drops: source.drops(), records_dropped: dropped, ..engine.counters() };
     counters.send_replace(now);
 }
 
@@ -275,8 +277,7 @@ fn tell(counters: &Counters, message: &'static str) {
     );
 }
 
-const MAIN_FIGURES: [&str; 5] =
-    ["frames", "segments", "flows", "kernel_drops", "records_dropped"];
+const MAIN_FIGURES: [&str; 5] = ["frames", "segments", "flows", "kernel_drops", "records_dropped"];
 
 fn start_log(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CLEARTAP_LOG")

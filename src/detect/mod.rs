@@ -285,6 +285,7 @@ impl From<Short> for Step {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each set by name")]
 /// What one step adds to the verdict. Facts only ever add (design: the lattice).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {

@@ -7,13 +7,13 @@ use super::{
     choose::{Choice, Found, choose, choose_alone, choose_answer, waits_for_client},
     summary::Summary,
     texture,
-    trace::{TraceEvent, TraceStep},
+    trace::{Trace, TraceEvent, TraceStep},
 };
 use crate::{
     detect::{CandidateMask, DETECTORS, FollowState, Next, OtherSide, Said, Start, Step, View},
     flow::{Gap, Pushed, Stream},
     inspect::tls::TlsReader,
-    model::{Encryption, Segment, Side, TcpHeader, Timestamp, Transport, UnknownReason},
+    model::{Encryption, Segment, Side, TcpHeader, Transport, UnknownReason},
 };
 
 /// Bytes of a known start shown to detectors, per side.
@@ -60,13 +60,6 @@ enum Phase {
     Following(usize),
     Handshake(Box<TlsReader>),
     Over,
-}
-
-#[derive(Debug, Default)]
-struct Trace {
-    packet: u64,
-    time: Timestamp,
-    steps: Vec<TraceStep>,
 }
 
 /// What the engine knows of the flow when a segment comes.
@@ -220,7 +213,10 @@ impl Session {
         let direction = self.direction(Side::Server);
         let stream = self.stream(direction);
         let readable = !self.muted.get(direction).copied().unwrap_or(true);
-        if readable && stream.has_known_start() && stream.offset() == 0 && !stream.unread().is_empty()
+        if readable
+            && stream.has_known_start()
+            && stream.offset() == 0
+            && !stream.unread().is_empty()
         {
             self.summary.misfit(Side::Server);
         }
@@ -457,8 +453,8 @@ impl Session {
         self.budget_bytes = self.budget_bytes.saturating_sub(consumed.min(bytes.len()));
         self.budget_steps -= 1;
         self.summary.learn(side, facts, offset);
-        if self.trace.is_some() {
-            self.note_facts(detector, side, offset, facts);
+        if let Some(trace) = &mut self.trace {
+            trace.learnt(detector, side, offset, facts);
         }
         if let Some(stream) = self.streams.get_mut(direction) {
             stream.consume(consumed);
@@ -587,31 +583,8 @@ impl Session {
 
     fn note(&mut self, event: impl FnOnce() -> TraceEvent) {
         if let Some(trace) = &mut self.trace {
-            let step = TraceStep { packet: trace.packet, time: trace.time, event: event() };
-            trace.steps.push(step);
+            trace.push(event());
         }
-    }
-
-    fn note_facts(
-        &mut self,
-        detector: usize,
-        side: Side,
-        offset: u64,
-        facts: crate::detect::Facts,
-    ) {
-        let mut what = Vec::new();
-        what.extend(facts.mismatch.then_some("speaks another protocol"));
-        what.extend(facts.refused.then_some("refused"));
-        what.extend(facts.encryption.map(Encryption::name));
-        what.extend(facts.reason.map(crate::model::PlaintextReason::name));
-        what.extend(facts.credentials.names());
-        let proof = facts.mark.map(|m| (m.rule, m.constant));
-        if what.is_empty() && proof.is_none() {
-            return;
-        }
-        let offset = offset + facts.mark.map_or(0, |m| u64::from(m.offset));
-        let detector = DETECTORS.get(detector).map_or("", |d| d.info().name);
-        self.note(|| TraceEvent::Learnt { detector, side, offset, proof, what });
     }
 }
 

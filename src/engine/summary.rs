@@ -242,7 +242,8 @@ impl Summary {
             return if handshake_only { Outcome::Unknown } else { Outcome::Established };
         }
         if flow.key.transport != Transport::Tcp {
-            return Outcome::Attempt;
+            // A datagram of the server answers one that was not seen.
+            return if silent == Side::Client { Outcome::Established } else { Outcome::Attempt };
         }
         // The speaker's acknowledgements tell of an answer that was not mirrored.
         let speaker = flow.direction(silent.other());

@@ -1,6 +1,9 @@
 //! How a verdict was reached, step by step: what `explain` prints. Holds offsets and names, never payload.
 
-use crate::model::{Encryption, Side, Timestamp};
+use crate::{
+    detect::{DETECTORS, Facts},
+    model::{Encryption, PlaintextReason, Side, Timestamp},
+};
 
 /// One step on the way to a verdict.
 #[derive(Clone, Debug)]
@@ -88,4 +91,40 @@ pub enum TraceEvent {
         /// Why.
         why: &'static str,
     },
+}
+
+/// The steps of one session.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// Packet being read.
+    pub(super) packet: u64,
+    /// Its time.
+    pub(super) time: Timestamp,
+    /// What happened so far.
+    pub(super) steps: Vec<TraceStep>,
+}
+
+impl Trace {
+    /// Notes what happened at the present packet.
+    pub(super) fn push(&mut self, event: TraceEvent) {
+        self.steps.push(TraceStep { packet: self.packet, time: self.time, event });
+    }
+
+    /// Notes what a detector's message told, if it told anything.
+    pub(super) fn learnt(&mut self, detector: usize, side: Side, offset: u64, facts: Facts) {
+        let mut what = Vec::new();
+        what.extend(facts.mismatch.then_some("speaks another protocol"));
+        what.extend(facts.refused.then_some("refused"));
+        what.extend(facts.accepted.then_some("accepted"));
+        what.extend(facts.encryption.map(Encryption::name));
+        what.extend(facts.reason.map(PlaintextReason::name));
+        what.extend(facts.credentials.names());
+        let proof = facts.mark.map(|m| (m.rule, m.constant));
+        if what.is_empty() && proof.is_none() {
+            return;
+        }
+        let offset = offset + facts.mark.map_or(0, |m| u64::from(m.offset));
+        let detector = DETECTORS.get(detector).map_or("", |d| d.info().name);
+        self.push(TraceEvent::Learnt { detector, side, offset, proof, what });
+    }
 }

@@ -92,7 +92,10 @@ impl TlsReader {
         if spoken > 0 && self.mismatched() {
             return Outcome::Refused;
         }
-        if spoken == 2 && self.refusing_alert() || self.server_alone_refuses() || self.completed() && self.is_client_alert() {
+        if spoken == 2 && self.refusing_alert()
+            || self.server_alone_refuses()
+            || self.completed() && self.is_client_alert()
+        {
             return Outcome::Refused;
         }
         if self.completed() || self.ran_on() || self.one_side_completed() {

@@ -69,9 +69,7 @@ fn sentence(step: &TraceStep) -> String {
         TraceEvent::Gap { side, lost } => {
             format!("{lost} bytes of the {} were not seen", who(*side))
         }
-        TraceEvent::Matched {
-            detector, encryption, rule, side, offset, length, constant
-        } => {
+        TraceEvent::Matched { detector, encryption, rule, side, offset, length, constant } => {
             let says = encryption.map_or("a preamble: open yet", Encryption::name);
             format!(
                 "{detector} matched ({says}): {rule}, {constant}, {} byte {offset} (+{length})",
@@ -79,9 +77,8 @@ fn sentence(step: &TraceStep) -> String {
             )
         }
         TraceEvent::Learnt { detector, side, offset, proof, what } => {
-            let proof = proof.map_or_else(String::new, |(rule, constant)| {
-                format!(": {rule}, {constant}")
-            });
+            let proof =
+                proof.map_or_else(String::new, |(rule, constant)| format!(": {rule}, {constant}"));
             format!(
                 "{detector} reads on{proof}, {} byte {offset} [{}]",
                 who(*side),

@@ -226,7 +226,8 @@ def check(flow, c2s, s2c):
         yield f"{where}: upgrade is {flow.get('upgrade')}, the client asked {seen['asked']}"
     if expected is None and seen["asked"]:
         yield f"{where}: the client asked {seen['asked']}"
-    wanted = {"tls": ("tls",), "plaintext": ("startup", "cancel", None), "other-encrypted": ("gss",)}
+    wanted = {"tls": ("tls",), "plaintext": ("startup", "cancel", None), "other-encrypted": ("gss",),
+              "unknown": (None, "gss", "other")}
     if c2s and seen["then"] not in wanted.get(flow["encryption"], (None, "other")):
         yield f"{where}: {flow['encryption']}, but the client went on with {seen['then']}"
     if flow["encryption"] == "tls" and flow["outcome"] == "established" and s2c and expected and seen["answers"] \

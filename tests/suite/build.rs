@@ -88,8 +88,11 @@ impl Talk {
     }
 
     fn copy(&self, packet: &Packet, at: At) -> Owned {
-        let (src, dst) =
-            if packet.from_client { (self.client, self.server) } else { (self.server, self.client) };
+        let (src, dst) = if packet.from_client {
+            (self.client, self.server)
+        } else {
+            (self.server, self.client)
+        };
         let mut tcp = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
         tcp.extend(packet.seq.to_be_bytes());
         tcp.extend(packet.ack.to_be_bytes());

@@ -154,7 +154,10 @@ struct Veth;
 impl Veth {
     fn new() -> Self {
         ip(&["link", "del", "ctap0"]);
-        let made = ip(&["link", "add", "ctap0", "mtu", "9001", "type", "veth", "peer", "name", "ctap1", "mtu", "9001"]);
+        let made = ip(&[
+            "link", "add", "ctap0", "mtu", "9001", "type", "veth", "peer", "name", "ctap1", "mtu",
+            "9001",
+        ]);
         assert!(made, "a veth pair cannot be made");
         for end in ["ctap0", "ctap1"] {
             // No address of its own: nothing but our packets crosses it.

@@ -1,6 +1,18 @@
 //! One binary for all integration tests. Each module holds one promise; see its first line.
 #![expect(clippy::tests_outside_test_module, reason = "this whole binary is tests")]
 #![allow(clippy::disallowed_methods, reason = "tests read captures and start programs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::string_slice,
+    clippy::format_push_string,
+    clippy::missing_panics_doc,
+    reason = "a test that panics has failed as it should"
+)]
 #![allow(missing_docs, unreachable_pub, reason = "nothing is exported from a test binary")]
 
 mod alloc;

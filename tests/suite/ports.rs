@@ -46,11 +46,13 @@ fn verdict(record: &Value) -> String {
 fn shuffle(frames: &[Owned], random: &mut Random) -> Vec<Owned> {
     let mut names = HashMap::<u16, u16>::new();
     let mut rename = |port: u16| {
-        *names.entry(port).or_insert_with(|| loop {
-            let new = u16::try_from(1024 + random.below(60_000)).unwrap();
-            // Ports that mean a tunnel to the decoder are part of the encapsulation, not of the flow.
-            if ![4789, 8472, 6081, 2152].contains(&new) {
-                break new;
+        *names.entry(port).or_insert_with(|| {
+            loop {
+                let new = u16::try_from(1024 + random.below(60_000)).unwrap();
+                // Ports that mean a tunnel to the decoder are part of the encapsulation, not of the flow.
+                if ![4789, 8472, 6081, 2152].contains(&new) {
+                    break new;
+                }
             }
         })
     };

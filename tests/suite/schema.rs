@@ -12,8 +12,10 @@ fn every_record_satisfies_the_schema() {
     for path in all() {
         let frames = frames(&path);
         for record in records(&frames).into_iter().chain(records_with(&frames, live.clone())) {
-            let errors: Vec<String> =
-                validator.iter_errors(&record).map(|e| format!("{}: {e}", e.instance_path())).collect();
+            let errors: Vec<String> = validator
+                .iter_errors(&record)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect();
             assert!(errors.is_empty(), "{}: {}\n{record}", short_name(&path), errors.join("; "));
         }
     }

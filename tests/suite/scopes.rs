@@ -34,10 +34,8 @@ fn the_same_flow_in_two_scopes_is_two_records() {
 
 #[test]
 fn copies_of_other_senders_are_dropped() {
-    let scopes = Scopes {
-        allowed_sources: vec!["10.9.0.0/16".parse().unwrap()],
-        ..Scopes::default()
-    };
+    let scopes =
+        Scopes { allowed_sources: vec!["10.9.0.0/16".parse().unwrap()], ..Scopes::default() };
     let frames = talk().copies(At { source: [172, 16, 0, 1], vni: 7 });
     assert!(records_with(&frames, Settings { scopes, ..Settings::default() }).is_empty());
 }

@@ -44,9 +44,15 @@ fn loss_at_one_vantage_changes_neither_verdict_nor_counts() {
             talk.copies(SERVER_SIDE).into_iter().filter(|_| random.below(100) >= 5).collect();
         let both = records(&merge(&[lossy, talk.copies(CLIENT_SIDE)]));
         assert_eq!(both.len(), 1, "seed {seed}");
-        for key in
-            ["encryption", "outcome", "credentials", "evidence", "packets_c2s", "packets_s2c", "counts"]
-        {
+        for key in [
+            "encryption",
+            "outcome",
+            "credentials",
+            "evidence",
+            "packets_c2s",
+            "packets_s2c",
+            "counts",
+        ] {
             assert_eq!(both[0][key], whole[0][key], "seed {seed}: {key}");
         }
     }
