@@ -108,7 +108,7 @@ fn follow_client(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short>
             }
             Ok(tls(0, if greeted(state) { OtherSide::Here } else { OtherSide::Somewhere }, None))
         }
-        [CLIENT_AUTH, _] => client_reply(state, said.bytes),
+        [CLIENT_AUTH, _] => client_packet(state, said.bytes),
         _ => Ok(Step::read(said.bytes.len(), Facts::NONE)),
     }
 }
@@ -128,19 +128,32 @@ fn client_login(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> 
             state.phase[0] = CLIENT_ASKED;
             Ok(Step::read(TLS_REQUEST, Facts::FITS))
         }
-        Some(Login::Plain { length, claims_tls, secret_at }) => {
-            let packet = bytes.get(..length.min(LOGIN_BYTES_READ)).ok_or(Short)?;
+        Some(Login::Plain { length, claims_tls, compressed, secret_at }) => {
+            // Why is told at once: a copy may be cut before the packet ends.
+            let known = if state.flags & LOGGED_IN == 0 {
+                let reason = if claims_tls { None } else { Some(why_plaintext(state)) };
+                logged_in(state, length, reason)
+            } else {
+                Facts::NONE
+            };
+            if compressed {
+                state.flags |= COMPRESSED;
+            }
+            let Some(packet) = bytes.get(..length.min(LOGIN_BYTES_READ)) else {
+                return Ok(Step::read(0, known));
+            };
             let (credentials, plugin) = packets::login_secret(packet, secret_at);
             remember(state, plugin);
-            let reason = if claims_tls { None } else { Some(why_plaintext(state)) };
-            Ok(logged_in(state, length, Facts { credentials, reason, ..Facts::FITS }))
+            state.phase[0] = CLIENT_AUTH;
+            Ok(Step::read(length, Facts { credentials, ..known }))
         }
         Some(Login::Old(length)) => {
             if !greeted(state) {
                 return Err(Short);
             }
             let reason = Some(why_plaintext(state));
-            Ok(logged_in(state, length, Facts { reason, ..Facts::FITS }))
+            state.phase[0] = CLIENT_AUTH;
+            Ok(Step::read(length, logged_in(state, length, reason)))
         }
         None if said.start == Start::Unknown => {
             let facts = joined_late(see_client(said))?;
@@ -151,22 +164,33 @@ fn client_login(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> 
     }
 }
 
-fn logged_in(state: &mut FollowState, length: usize, facts: Facts) -> Step {
-    state.phase[0] = CLIENT_AUTH;
+fn logged_in(state: &mut FollowState, length: usize, reason: Option<PlaintextReason>) -> Facts {
     state.flags |= LOGGED_IN;
     let encryption = Some(Encryption::Plaintext);
-    Step::read(length, Facts { encryption, mark: Some(login_mark(length)), ..facts })
+    Facts { encryption, reason, mark: Some(login_mark(length)), ..Facts::FITS }
 }
 
-/// A packet of the client after its login: more authentication, or the first command.
-fn client_reply(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> {
+/// A packet of the client after its login: more authentication, or a command.
+fn client_packet(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> {
     let mut c = Cursor::new(bytes);
     let (payload, sequence) = packets::header(&mut c)?;
     let consumed = payload.saturating_add(4);
-    if sequence == 0 || payload > REPLY_BYTES_MAX {
+    if sequence == 0 && state.flags & COMPRESSED != 0 {
         state.phase[0] = CLIENT_OVER;
-        state.flags &= !SWITCHED;
-        return Ok(Step::read(consumed, Facts::NONE));
+        return Ok(Step::read(bytes.len(), Facts::NONE));
+    }
+    if sequence == 0 && payload > 0 {
+        if c.u8()? != COM_CHANGE_USER {
+            return Ok(Step::read(consumed, Facts::FITS));
+        }
+        // The connection of a pool logs in anew: the server may ask for another kind of secret.
+        let body = c.take(payload.saturating_sub(1).min(LOGIN_BYTES_READ))?;
+        let Some((credentials, plugin)) = packets::change_user(body) else {
+            return Ok(Step::read(consumed, Facts::NONE));
+        };
+        remember(state, plugin);
+        state.phase[1] = SERVER_AUTH;
+        return Ok(Step::read(consumed, Facts { credentials, ..Facts::FITS }));
     }
     if state.flags & SWITCHED == 0 {
         return Ok(Step::read(consumed, Facts::FITS));
@@ -200,11 +224,18 @@ fn server_opening(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short
         if state.phase[0] == CLIENT_ASKED {
             return Ok(tls(greeting.length, OtherSide::Here, None));
         }
-        return Ok(Step::read(greeting.length, Facts::FITS));
+        // A client that did not wait: now it is known whether it could have asked.
+        let early = state.flags & LOGGED_IN != 0;
+        let reason = if early { Some(why_plaintext(state)) } else { None };
+        return Ok(Step::read(greeting.length, Facts { reason, ..Facts::FITS }));
     }
     let error = packets::error_first(said.bytes);
     if let Ok(Some((length, code))) = error {
-        let facts = Facts { encryption: Some(Encryption::Plaintext), ..refused(length, code) };
+        let facts = Facts {
+            encryption: Some(Encryption::Plaintext),
+            reason: Some(PlaintextReason::ClientNeverAsked),
+            ..refused(length, code)
+        };
         return Ok(Step { consumed: length, facts, next: Next::Done });
     }
     if late && state.flags & LOGGED_IN != 0 {
@@ -240,12 +271,20 @@ fn server_reply(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> {
     let facts = match c.u8()? {
         OK if payload >= OK_BYTES_MIN => {
             state.phase[1] = SERVER_OVER;
-            Facts::FITS
+            state.flags |= ESTABLISHED;
+            // Without the client's direction: it was asked for its password, and it gave it.
+            let given = !logged_in && state.flags & SWITCHED != 0;
+            let credentials = match state.words[PLUGIN] {
+                PLUGIN_CLEAR if given => Credentials::PASSWORD_CLEARTEXT,
+                _ => Credentials::NONE,
+            };
+            Facts { credentials, ..Facts::FITS }
         }
         ERR if payload >= 3 => {
             let code = c.u16_le()?;
             state.phase[1] = SERVER_OVER;
-            refused(consumed, code)
+            // After the session stood it is only a failed change of user.
+            if state.flags & ESTABLISHED == 0 { refused(consumed, code) } else { Facts::FITS }
         }
         AUTH_SWITCH | AUTH_NEXT_FACTOR => {
             let name = c.take(payload.saturating_sub(1).min(PLUGIN_BYTES_MAX))?;
@@ -310,10 +349,12 @@ fn remember(state: &mut FollowState, plugin: Plugin) {
     };
 }
 
-/// Whether nothing more can be learnt: the server said OK or ERR, and the client's secret was seen if one was due.
+/// Whether nothing more can be learnt: the server refused, or the rest is compressed, and a secret
+/// that was due was seen. Otherwise commands are read on: one may change the user.
 const fn is_over(state: &FollowState) -> bool {
-    let answered = state.flags & LOGGED_IN != 0 && state.flags & SWITCHED == 0;
-    state.phase[1] == SERVER_OVER && (answered || state.phase[0] == CLIENT_OVER)
+    let answered = state.phase[0] == CLIENT_AUTH && state.flags & SWITCHED == 0;
+    let closed = state.flags & ESTABLISHED == 0 || state.flags & COMPRESSED != 0;
+    state.phase[1] == SERVER_OVER && (answered && closed || state.phase[0] == CLIENT_OVER)
 }
 
 /// Facts of a side that was joined late: it fits, or cannot be read.
@@ -389,6 +430,8 @@ const OK_BYTES_MIN: usize = 5;
 /// A view that begins inside a packet is searched this far.
 const SCAN_BYTES_MAX: usize = 2048;
 
+const COM_CHANGE_USER: u8 = 0x11;
+
 // First payload byte of the server's packets in the connection phase.
 const OK: u8 = 0;
 const AUTH_MORE_DATA: u8 = 1;
@@ -415,3 +458,5 @@ const GREETED: u16 = 1;
 const OFFERS_TLS: u16 = 1 << 1;
 const LOGGED_IN: u16 = 1 << 2;
 const SWITCHED: u16 = 1 << 3;
+const COMPRESSED: u16 = 1 << 4;
+const ESTABLISHED: u16 = 1 << 5;

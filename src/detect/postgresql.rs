@@ -12,6 +12,7 @@ use crate::{
     model::{Credentials, Encryption, Mark, PlaintextReason, Side, Transport},
 };
 
+mod auth;
 mod chain;
 mod startup;
 #[cfg(test)]
@@ -69,6 +70,19 @@ fn see_server(said: Said<'_>) -> Seen {
     if bytes.is_empty() {
         return Seen::Silent;
     }
+    if said.start == Start::Known && bytes.first() == Some(&b'S') {
+        return match accepted_then_tls(bytes) {
+            Ok(true) => Seen::Proven(preamble(mark(
+                "postgresql.ssl-accepted",
+                Side::Server,
+                0,
+                7,
+                "S and ServerHello",
+            ))),
+            Ok(false) => Seen::Other,
+            Err(Short) => Seen::Open,
+        };
+    }
     let (refusals, session) = after_refusals(bytes);
     match session_opening(session) {
         // At an unknown place an error may belong to any statement: only a chain counts there.
@@ -99,6 +113,14 @@ fn see_server(said: Said<'_>) -> Seen {
         None if bytes.len() < SCAN_BYTES_MAX => Seen::Open,
         None => chain,
     }
+}
+
+/// `S` and at once a `ServerHello`: the client's request was not seen, but nothing else begins like that.
+fn accepted_then_tls(bytes: &[u8]) -> Result<bool, Short> {
+    let mut c = Cursor::new(bytes);
+    c.skip(1)?;
+    let record = c.u8()? == TLS_HANDSHAKE && c.u8()? == TLS_MAJOR && c.u8()? <= 4;
+    Ok(record && c.u16_be()? >= 4 && c.u8()? == TLS_SERVER_HELLO)
 }
 
 /// Parts refused requests for encryption (`N`) from the session that goes on in clear.
@@ -224,10 +246,10 @@ fn client_session(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> 
             if state.flags & SECRET_SEEN != 0 {
                 return Ok(Step::read(consumed, Facts::NONE));
             }
-            credentials(state.words[METHOD], shown, body)
+            auth::credentials(state.words[METHOD], shown, body)
         }
-        (b'd', REDSHIFT_DIGEST) => Credentials::PASSWORD_HASH_CHALLENGE,
-        (b'i', REDSHIFT_IDP) => Credentials::BEARER_TOKEN,
+        (b'd', auth::REDSHIFT_DIGEST) => Credentials::PASSWORD_HASH_CHALLENGE,
+        (b'i', auth::REDSHIFT_IDP) => Credentials::BEARER_TOKEN,
         _ => {
             // Past authentication: the client has nothing more to tell.
             state.phase[0] = CLIENT_OVER;
@@ -237,29 +259,6 @@ fn client_session(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> 
     };
     state.flags |= SECRET_SEEN;
     Ok(Step::read(consumed, Facts { credentials: kinds, ..Facts::FITS }))
-}
-
-/// What kind of secret a `p` message holds, by the server's request or else by its own text.
-fn credentials(method: u32, shown: &[u8], length: usize) -> Credentials {
-    let bearer = shown.starts_with(b"OAUTHBEARER\0");
-    match method {
-        CLEARTEXT => Credentials::PASSWORD_CLEARTEXT,
-        SASL | UNSEEN if bearer => Credentials::BEARER_TOKEN,
-        CRYPT | MD5 | SASL => Credentials::PASSWORD_HASH_CHALLENGE,
-        UNSEEN if shown.starts_with(b"SCRAM-SHA-") || is_md5(shown, length) => {
-            Credentials::PASSWORD_HASH_CHALLENGE
-        }
-        _ => Credentials::NONE,
-    }
-}
-
-/// `md5` and 32 hexadecimal digits, NUL-terminated.
-fn is_md5(shown: &[u8], length: usize) -> bool {
-    let Some((digits, end)) = shown.strip_prefix(b"md5").and_then(|rest| rest.split_at_checked(32))
-    else {
-        return false;
-    };
-    length == 36 && end == [0] && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 fn follow_server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
@@ -304,6 +303,13 @@ fn server_opening(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short
     let unseen = state.phase[0] == CLIENT_OPENING || state.flags & CLIENT_WAS_LATE != 0;
     if state.flags & VERSION_2_0 != 0 {
         return version_2(state, bytes);
+    }
+    if unseen && first == b'S' && said.start == Start::Known && accepted_then_tls(bytes)? {
+        return Ok(Step {
+            consumed: 1,
+            facts: Facts::FITS,
+            next: Next::Layer { upgrade: Some(UPGRADE), other: OtherSide::Somewhere },
+        });
     }
     if unseen && first == b'N' {
         // The client's request was not seen, but its refusal is.
@@ -386,29 +392,23 @@ fn server_session(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> 
     Ok(Step::read(consumed, facts))
 }
 
-/// An Authentication request: what the client is asked for.
+/// An Authentication request: what the client is asked for, or that it was enough.
 fn authentication(state: &mut FollowState, code: u32) -> Facts {
-    let constant = match code {
-        CLEARTEXT => "Authentication 3",
-        CRYPT => "Authentication 4",
-        MD5 => "Authentication 5",
-        SASL => "Authentication 10",
-        REDSHIFT_DIGEST => "Authentication 13",
-        REDSHIFT_IDP => "Authentication 14",
-        // AuthenticationOk, and the continuations of SASL, say nothing new.
-        _ => return Facts::FITS,
-    };
+    let method = state.words[METHOD];
+    if code == auth::UNSEEN && state.phase[0] == CLIENT_OPENING {
+        // Without the client's direction: it was asked for its secret, and it gave it.
+        return Facts { credentials: auth::given(method), ..Facts::FITS };
+    }
+    // Continuations of SASL, and requests without a password, say nothing.
+    let Some(constant) = auth::request_name(code) else { return Facts::FITS };
     state.words[METHOD] = code;
-    // If the answer came first (directions captured apart), a hash or token was known by its own text.
-    let kinds = match code {
-        CLEARTEXT | CRYPT if state.flags & SECRET_SEEN != 0 => credentials(code, &[], 0),
+    // If the answer came first (directions captured apart), anything else was known by its own text.
+    let credentials = match code {
+        auth::CLEARTEXT | auth::CRYPT if state.flags & SECRET_SEEN != 0 => auth::given(code),
         _ => Credentials::NONE,
     };
-    Facts {
-        credentials: kinds,
-        mark: Some(mark("postgresql.authentication", Side::Server, 0, 9, constant)),
-        ..Facts::FITS
-    }
+    let found = mark("postgresql.authentication", Side::Server, 0, 9, constant);
+    Facts { credentials, mark: Some(found), ..Facts::FITS }
 }
 
 /// Facts of a side that was joined late: it fits, or cannot be read.
@@ -430,10 +430,7 @@ fn why_plaintext(state: &FollowState, start: Start) -> Option<PlaintextReason> {
 
 /// Whether nothing more can be learnt: the server's session stands or ended, and a secret it asked for was seen.
 fn is_over(state: &FollowState) -> bool {
-    let wanted = matches!(
-        state.words[METHOD],
-        CLEARTEXT | CRYPT | MD5 | SASL | REDSHIFT_DIGEST | REDSHIFT_IDP
-    );
+    let wanted = auth::request_name(state.words[METHOD]).is_some();
     match state.phase {
         [CLIENT_OVER, SERVER_OVER] => true,
         [CLIENT_SESSION, SERVER_OVER] => !wanted || state.flags & SECRET_SEEN != 0,
@@ -521,22 +518,14 @@ const SCAN_BYTES_MAX: usize = 2048;
 /// Longest message before the session stands.
 const SESSION_BYTES_MAX: usize = 1 << 20;
 const ERROR_BYTES_MAX: usize = 2048;
-const SECRET_BYTES_SHOWN: usize = 36;
+const SECRET_BYTES_SHOWN: usize = 512;
 /// Errors of a server that did not get as far as protocol 3.
 const V2_ERRORS: &[&[u8]] = &[b"EFATAL:  ", b"EERROR:  ", b"Ecould not fork new process"];
 
 const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_MAJOR: u8 = 3;
+const TLS_SERVER_HELLO: u8 = 2;
 const GSS_TOKEN: u8 = 0x60;
-
-// Authentication codes, kept in `words[METHOD]`.
-const UNSEEN: u32 = 0;
-const CLEARTEXT: u32 = 3;
-const CRYPT: u32 = 4;
-const MD5: u32 = 5;
-const SASL: u32 = 10;
-const REDSHIFT_DIGEST: u32 = 13;
-const REDSHIFT_IDP: u32 = 14;
 
 // Phases.
 const CLIENT_OPENING: u8 = 0;

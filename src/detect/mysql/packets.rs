@@ -23,7 +23,7 @@ pub(super) struct Greeting {
     pub(super) offers_tls: bool,
 }
 
-/// `Protocol::HandshakeV10`, or V9 of the oldest servers.
+/// `Protocol::HandshakeV10` up to its capabilities, so that a copy cut short will do; or V9 of the oldest servers.
 pub(super) fn greeting(bytes: &[u8]) -> Result<Option<Greeting>, Short> {
     let mut c = Cursor::new(bytes);
     let Some(length) = first_header(&mut c)? else { return Ok(None) };
@@ -48,17 +48,13 @@ pub(super) fn greeting(bytes: &[u8]) -> Result<Option<Greeting>, Short> {
         let fits = matches!(scramble, [text @ .., 0] if text.len() >= 8 && sql::is_text(text));
         return Ok(fits.then_some(Greeting { length, offers_tls: false }));
     }
-    c.skip(8)?;
+    let scramble = c.array::<8>()?;
     let filler = c.u8()?;
     let capabilities = u32::from(c.u16_le()?);
-    // Character set, status, upper capabilities, length of the scramble.
-    c.skip(6)?;
-    // MariaDB keeps capabilities of its own in the last four reserved bytes.
-    let reserved = c.array::<6>()?;
-    c.skip(4)?;
-    let fits = filler == 0 && reserved == [0; 6] && c.at() <= length;
+    let fits = version.contains(&b'.') && !scramble.contains(&0) && filler == 0;
+    let fits = fits && capabilities & CLIENT_PROTOCOL_41 != 0 && length >= c.at();
     let offers_tls = capabilities & CLIENT_SSL != 0;
-    Ok((fits && capabilities & CLIENT_PROTOCOL_41 != 0).then_some(Greeting { length, offers_tls }))
+    Ok(fits.then_some(Greeting { length, offers_tls }))
 }
 
 /// An error in place of the greeting (too many connections, host blocked): packet length and error code.
@@ -88,6 +84,8 @@ pub(super) enum Login {
         length: usize,
         /// Whether it claims `CLIENT_SSL` all the same.
         claims_tls: bool,
+        /// Whether what follows the authentication is compressed.
+        compressed: bool,
         /// Offset of the length of its authentication response.
         secret_at: usize,
     },
@@ -129,7 +127,9 @@ pub(super) fn login(bytes: &[u8]) -> Result<Option<Login>, Short> {
     let secret_at = c.at();
     let secret = secret_length(&mut c, capabilities, length)?;
     let end = c.at().saturating_add(secret);
-    Ok((end <= length).then_some(Login::Plain { length, claims_tls, secret_at }))
+    let compressed = capabilities & (CLIENT_COMPRESS | CLIENT_ZSTD) != 0;
+    let login = Login::Plain { length, claims_tls, compressed, secret_at };
+    Ok((end <= length).then_some(login))
 }
 
 /// Kind of secret in a complete `HandshakeResponse41`, and the plugin it is for.
@@ -158,6 +158,20 @@ fn read_secret(packet: &[u8], secret_at: usize) -> Result<(Credentials, Plugin),
         Plugin::named(c.until(0).unwrap_or(rest))
     };
     Ok((plugin.secret(length), plugin))
+}
+
+/// Kind of secret in the body of a `COM_CHANGE_USER`, and the plugin it is for.
+pub(super) fn change_user(body: &[u8]) -> Option<(Credentials, Plugin)> {
+    let mut c = Cursor::new(body);
+    if !sql::is_text(c.until(0).ok()?) {
+        return None;
+    }
+    let length = usize::from(c.u8().ok()?);
+    c.skip(length).ok()?;
+    c.until(0).ok()?;
+    // The character set, then the plugin; old clients end here.
+    let plugin = c.skip(2).and_then(|()| c.until(0)).map_or(Plugin::Unknown, Plugin::named);
+    Some((plugin.secret(length), plugin))
 }
 
 /// How an authentication plugin sends its secret.
@@ -208,8 +222,22 @@ pub(super) fn statement(bytes: &[u8]) -> Result<Option<usize>, Short> {
     if !(2..=LATE_BYTES_MAX).contains(&payload) || sequence != 0 {
         return Ok(None);
     }
-    let command = c.u8()?;
-    if !matches!(command, COM_QUERY | COM_STMT_PREPARE) {
+    if c.peek()? != 0 {
+        return command(&mut c, payload);
+    }
+    // The compressed protocol leaves short packets as they are, behind a header that says 0 bytes before compression.
+    if c.u24_le()? != 0 {
+        return Ok(None);
+    }
+    let (inner, sequence) = header(&mut c)?;
+    if inner.saturating_add(4) != payload || sequence != 0 {
+        return Ok(None);
+    }
+    command(&mut c, inner)
+}
+
+fn command(c: &mut Cursor<'_>, payload: usize) -> Result<Option<usize>, Short> {
+    if !matches!(c.u8()?, COM_QUERY | COM_STMT_PREPARE) {
         return Ok(None);
     }
     let text = c.take(payload.saturating_sub(1))?;
@@ -253,7 +281,7 @@ pub(super) fn column_anywhere(bytes: &[u8]) -> Option<(usize, usize)> {
 fn column(bytes: &[u8]) -> Result<Option<usize>, Short> {
     let mut c = Cursor::new(bytes);
     let (payload, sequence) = header(&mut c)?;
-    if !(24..=COLUMN_BYTES_MAX).contains(&payload) || sequence == 0 {
+    if !(22..=COLUMN_BYTES_MAX).contains(&payload) || sequence == 0 {
         return Ok(None);
     }
     let body = c.take(payload)?;
@@ -334,11 +362,13 @@ const NULL: usize = usize::MAX;
 
 const CLIENT_MYSQL: u32 = 1;
 const CLIENT_CONNECT_WITH_DB: u32 = 1 << 3;
+const CLIENT_COMPRESS: u32 = 1 << 5;
 const CLIENT_PROTOCOL_41: u32 = 1 << 9;
 const CLIENT_SSL: u32 = 1 << 11;
 const CLIENT_SECURE_CONNECTION: u32 = 1 << 15;
 const CLIENT_PLUGIN_AUTH: u32 = 1 << 19;
 const CLIENT_PLUGIN_AUTH_LENENC: u32 = 1 << 21;
+const CLIENT_ZSTD: u32 = 1 << 26;
 
 const ERR: u8 = 0xff;
 const COM_QUERY: u8 = 0x03;

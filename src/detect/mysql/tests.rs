@@ -96,6 +96,36 @@ fn a_login_in_clear_and_why() {
 }
 
 #[test]
+fn a_login_before_the_greeting() {
+    // HAProxy's mysql-check does not wait.
+    let login = login("mysql_native_password", b"");
+    let heard = session(&[(Client, &login), (Server, &greeting("8.0.28", SSL)), (Server, OK)]);
+    assert_eq!((heard.fits, heard.reason), ([true, true], Some(PlaintextReason::ClientDeclined)));
+}
+
+#[test]
+fn a_login_cut_short_still_tells_why() {
+    let (greeting, login) = (greeting("8.0.28", SSL), login("mysql_native_password", &[7; 20]));
+    let heard = session(&[(Server, &greeting), (Client, &login[..45])]);
+    assert_eq!((heard.fits, heard.reason), ([true, true], Some(PlaintextReason::ClientDeclined)));
+    assert_eq!(heard.credentials, Credentials::NONE);
+    assert!(matches!(probe_side(&Mysql, Server, &greeting[..30]), Probe::Match(_)));
+}
+
+#[test]
+fn the_server_alone_asks_for_a_clear_password_and_gets_it() {
+    let greeting = greeting("8.0.28", SSL);
+    let mut ok = OK.to_vec();
+    ok[3] = 4;
+    let clear = switch("mysql_clear_password");
+    let heard = session(&[(Server, &greeting), (Server, &clear), (Server, &ok)]);
+    assert_eq!(heard.credentials, Credentials::PASSWORD_CLEARTEXT);
+    let denied = error(4, 1045, "#28000Access denied for user");
+    let heard = session(&[(Server, &greeting), (Server, &clear), (Server, &denied)]);
+    assert_eq!(heard.credentials, Credentials::NONE);
+}
+
+#[test]
 fn an_ssl_request_leads_to_tls_at_its_own_offset_on_each_side() {
     let greeting = greeting("8.0.28", SSL);
     let heard = hear(&Mysql, &[(Server, &greeting), (Client, &ssl_request()), (Client, HELLO)]);
@@ -182,6 +212,42 @@ fn credentials_after_a_switch() {
 }
 
 #[test]
+fn credentials_of_a_change_of_user() {
+    let change = |plugin: &str, secret: &[u8]| {
+        let length = u8::try_from(secret.len()).unwrap();
+        let body = [&b"\x11app\0"[..], &[length], secret, b"db\0\x2d\0", plugin.as_bytes(), b"\0"];
+        packet(0, &body.concat())
+    };
+    let ask = packet(1, b"\xfemysql_clear_password\0");
+    let (greeting, login) = (greeting("8.0.28", SSL), login("mysql_native_password", b""));
+    let start: [Line<'_>; 5] = [
+        (Server, &greeting),
+        (Client, &login),
+        (Server, OK),
+        (Client, b"\x09\0\0\0\x03SELECT 1"),
+        (Server, b"\x01\0\0\x01\x01rest of a result"),
+    ];
+    let hash = change("mysql_native_password", &[7; 20]);
+    let heard = session(&[&start[..], &[(Client, &hash), (Server, OK)]].concat());
+    assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE);
+
+    let empty = change("mysql_native_password", b"");
+    let denied = error(3, 1045, "#28000Access denied for user");
+    let lines: [Line<'_>; 4] =
+        [(Client, &empty), (Server, &ask), (Client, b"\x08\0\0\x02hunter2\0"), (Server, &denied)];
+    let heard = session(&[&start[..], &lines].concat());
+    assert_eq!(heard.credentials, Credentials::PASSWORD_CLEARTEXT);
+    assert!(!heard.refused, "the session had stood");
+
+    // Compressed commands are not read.
+    let mut login = login.clone();
+    login[4] |= 0x20;
+    let lines: [Line<'_>; 4] =
+        [(Server, &greeting), (Client, &login), (Server, OK), (Client, &hash)];
+    assert_eq!(session(&lines).credentials, Credentials::NONE);
+}
+
+#[test]
 fn refusals() {
     // The first packet already: no greeting.
     for (code, text) in [
@@ -192,7 +258,8 @@ fn refusals() {
     ] {
         let heard = session(&[(Server, &error(0, code, text))]);
         assert!(heard.refused, "{code}");
-        assert_eq!((heard.fits, heard.reason), ([false, true], None));
+        assert_eq!(heard.fits, [false, true]);
+        assert_eq!(heard.reason, Some(PlaintextReason::ClientNeverAsked));
     }
     let denied = error(2, 1045, "#28000Access denied for user 'app'@'10.0.0.9'");
     let heard = session(&[
@@ -248,9 +315,13 @@ fn joined_late() {
     let failed = error(1, 1146, "#42S02Table 'shop.t' doesn't exist");
     let attributes = packet(0, b"\x03\0\x01SELECT 1");
     let select = query("SELECT id FROM t");
+    let compressed = [&b"\x13\0\0\0\0\0\0"[..], &query("SELECT id FROM")[..]].concat();
+    let parameter = packet(2, b"\x03def\0\0\0\x01?\0\x0c\x2d\0\x48\0\0\0\xfe\x01\0\x27\0\0");
     let cases: &[(&[Line<'_>], [bool; 2])] = &[
         (&[(Client, &select)], [true, false]),
         (&[(Client, &attributes)], [true, false]),
+        (&[(Client, &compressed)], [true, false]),
+        (&[(Server, &parameter)], [false, true]),
         (&[(Server, &rows)], [false, true]),
         (&[(Server, b"rest of a row"), (Server, &rows)], [false, true]),
         (&[(Server, &failed)], [false, true]),
@@ -322,11 +393,11 @@ fn first_bytes_of_a_client() {
 fn first_bytes_of_a_server() {
     let good = greeting("8.0.28", 0);
     assert!(matches!(probe_side(&Mysql, Server, &good), Probe::Match(_)));
-    let (mut reserved, mut sequence) = (good.clone(), good.clone());
-    reserved[4 + 8 + 23] = 1;
+    let (mut filler, mut sequence) = (good.clone(), good.clone());
+    filler[4 + 8 + 12] = 1;
     sequence[3] = 1;
     let open: &[&[u8]] = &[
-        &reserved,
+        &filler,
         &sequence,
         &greeting("unknown", 0),
         b"\x4a\0\0\0\x0a8.0.28",

@@ -157,7 +157,10 @@ fn credentials_by_the_servers_request() {
 #[test]
 fn credentials_without_the_server_only_where_the_text_tells() {
     let cases: &[(&[u8], Credentials)] = &[
-        (PASSWORD, Credentials::NONE),
+        (PASSWORD, Credentials::PASSWORD_CLEARTEXT),
+        (b"p\0\0\0\x05\0", Credentials::NONE),
+        (b"p\0\0\0\x09\x60\x82\x01\x02\0", Credentials::NONE),
+        (b"p\0\0\0\x11PLAIN\0\0\0\0\x02xy\0", Credentials::NONE),
         (MD5, Credentials::PASSWORD_HASH_CHALLENGE),
         (SCRAM, Credentials::PASSWORD_HASH_CHALLENGE),
         (OAUTH, Credentials::BEARER_TOKEN),
@@ -169,7 +172,7 @@ fn credentials_without_the_server_only_where_the_text_tells() {
     // The server's direction comes late.
     let heard = session(&[
         (Client, STARTUP),
-        (Client, PASSWORD),
+        (Client, b"p\0\0\0\x07\xe9\x01\0"),
         (Client, QUERY),
         (Server, AUTH_CLEAR),
         (Server, AUTH_OK),
@@ -224,6 +227,31 @@ fn the_server_alone_from_its_start() {
         assert_eq!(heard.reason, Some(*reason), "{}", bytes.escape_ascii());
         assert_eq!((heard.refused, heard.fits), (*refused, [false, true]));
     }
+}
+
+#[test]
+fn the_server_alone_tells_what_it_was_given() {
+    let cases: &[(&[u8], Credentials)] = &[
+        (AUTH_CLEAR, Credentials::PASSWORD_CLEARTEXT),
+        (AUTH_MD5, Credentials::PASSWORD_HASH_CHALLENGE),
+        // SCRAM or a bearer token: the client's choice was not seen.
+        (AUTH_SCRAM, Credentials::NONE),
+    ];
+    for (request, expected) in cases {
+        let heard = session(&[(Server, request), (Server, AUTH_OK), (Server, READY)]);
+        assert_eq!(heard.credentials, *expected);
+        let heard = session(&[(Server, request), (Server, &error("28P01"))]);
+        assert_eq!(heard.credentials, Credentials::NONE);
+    }
+}
+
+#[test]
+fn the_server_alone_leads_to_tls() {
+    let lines: [Line<'_>; 2] =
+        [(Server, b"S"), (Server, b"\x16\x03\x03\0\x7a\x02\0\0\x76\x03\x03")];
+    let heard = hear(&Postgresql, &lines);
+    assert_eq!(heard.layer, Some((Some("postgresql-sslrequest"), None, Some(1))));
+    assert_eq!((heard.encryption, heard.fits), (None, [false, true]));
 }
 
 #[test]
@@ -319,7 +347,8 @@ fn first_bytes_of_a_server_prove_nothing_alone_if_few() {
         b"S",
         b"N",
         b"G",
-        b"S\x16\x03\x03\0\x7a\x02",
+        b"S\x16\x03\x03\0\x7a",
+        b"S\x15\x03\x01\0\x02\x02\x28",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"NOTICE\r\n",
         b"R\0\0\0\x08\0\0\0\x63",
