@@ -148,7 +148,7 @@ impl<'d> Player<'d> {
         let heard = &mut self.heard;
         heard.fits[i] |= facts.fits;
         heard.mismatch[i] |= facts.mismatch;
-        heard.refused |= facts.refused;
+        heard.refused = (heard.refused && !facts.accepted) || facts.refused;
         if facts.encryption.is_some() {
             heard.encryption = facts.encryption;
         }

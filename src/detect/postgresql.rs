@@ -160,6 +160,8 @@ fn follow_client(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short>
     match state.phase {
         [CLIENT_OPENING | CLIENT_ASKED, _] => client_opening(state, said),
         [CLIENT_SESSION, _] => client_session(state, said.bytes),
+        // A second frame: the server must have answered the first.
+        [CLIENT_SEALED, _] => Ok(taken()),
         _ => Ok(Step::read(said.bytes.len(), Facts::NONE)),
     }
 }
@@ -210,14 +212,20 @@ fn client_opening(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short
 }
 
 /// Encryption that begins before the server's answer was seen: that direction is late or missing.
-fn after_request(state: &FollowState, bytes: &[u8]) -> Result<Option<Step>, Short> {
+fn after_request(state: &mut FollowState, bytes: &[u8]) -> Result<Option<Step>, Short> {
     let mut c = Cursor::new(bytes);
     if state.flags & LAST_WAS_GSS != 0 {
         // A frame around a GSS-API token (RFC 2743 section 3.1); no protocol code begins like that.
         let framed = c.array::<4>()?.first() == Some(&0);
         if framed && c.u8()? == GSS_TOKEN {
+            // Until the server answers with a token of its own, the exchange may yet fail.
+            state.phase[0] = CLIENT_SEALED;
             let found = mark("postgresql.gss-token", Side::Client, 0, 5, "GSS-API token");
-            return Ok(Some(sealed(0, found)));
+            let encryption = Some(Encryption::OtherEncrypted);
+            let facts = Facts { encryption, refused: true, mark: Some(found), ..Facts::FITS };
+            let frame = Cursor::new(bytes).u32_be()?;
+            let length = usize::try_from(frame).unwrap_or(usize::MAX).saturating_add(4);
+            return Ok(Some(Step::read(length, facts)));
         }
         return Ok(None);
     }
@@ -263,6 +271,7 @@ fn client_session(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> 
 
 fn follow_server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     match state.phase {
+        [CLIENT_SEALED, SERVER_OPENING] if said.bytes.first() == Some(&0) => Ok(taken()),
         [_, SERVER_OPENING] if state.words[ASKED] > state.words[ANSWERED] => {
             server_answer(state, said)
         }
@@ -284,7 +293,10 @@ fn server_answer(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short>
             next: Next::Layer { upgrade: Some(UPGRADE), other: OtherSide::Here },
             ..answered(Facts { mark: Some(found("postgresql.ssl-accepted", "S")), ..Facts::FITS })
         },
-        b'G' if open && gss => sealed(1, found("postgresql.gss-accepted", "G")),
+        // Sealed only with the first token: a client without a ticket closes here.
+        b'G' if open && gss => {
+            answered(Facts { mark: Some(found("postgresql.gss-accepted", "G")), ..Facts::FITS })
+        }
         b'N' => {
             let rule = if gss { "postgresql.gss-refused" } else { "postgresql.ssl-refused" };
             // If the client goes on in clear, it settles the encryption; if not, this is the end.
@@ -439,13 +451,8 @@ fn is_over(state: &FollowState) -> bool {
 }
 
 /// GSS-API frames from here on.
-fn sealed(consumed: usize, found: Mark) -> Step {
-    let encryption = Some(Encryption::OtherEncrypted);
-    Step {
-        consumed,
-        facts: Facts { encryption, mark: Some(found), ..Facts::FITS },
-        next: Next::Done,
-    }
+fn taken() -> Step {
+    Step { consumed: 0, facts: Facts { accepted: true, ..Facts::FITS }, next: Next::Done }
 }
 
 fn refused(length: usize, constant: &'static str) -> Facts {
@@ -542,6 +549,8 @@ const ANSWERED: usize = 1;
 const METHOD: usize = 2;
 
 // Flags.
+/// Client phase: its GSS-API token was sent.
+const CLIENT_SEALED: u8 = 9;
 const LAST_WAS_GSS: u16 = 1;
 const SECRET_SEEN: u16 = 1 << 1;
 const VERSION_2_0: u16 = 1 << 2;

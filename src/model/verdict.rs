@@ -187,7 +187,7 @@ impl Credentials {
 /// Most layers one flow may stack.
 pub const LAYERS_MAX: usize = 4;
 
-/// What is said of a flow. It may only gain: see [`crate::engine`].
+/// What is said of a flow. It may only gain: the engine holds that law.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// What an observer could read.

@@ -267,8 +267,14 @@ mod tests {
             let heard = hear(&Redis, &[(C, &array("PING")), (S, reply)]);
             assert!(heard.refused && heard.fits == [true, true]);
         }
-        let heard = hear(&Redis, &[(C, &array("GET k")), (S, b"-NOAUTH Authentication.\r\n")]);
-        assert!(!heard.refused, "AUTH may follow");
+        let refusal: &[u8] = b"-NOAUTH Authentication.\r\n";
+        let heard = hear(&Redis, &[(C, &array("GET k")), (S, refusal)]);
+        assert!(heard.refused, "nothing but a refusal was answered");
+        let heard = hear(
+            &Redis,
+            &[(C, &array("GET k")), (S, refusal), (C, &array("AUTH x")), (S, b"+OK\r\n")],
+        );
+        assert!(!heard.refused, "the login was taken");
     }
 
     #[test]
