@@ -21,7 +21,10 @@ impl Detector for Http {
     }
 
     fn probe(&self, view: &View<'_>) -> Probe {
-        decide(view, client(view.client.bytes), server(view.server.bytes))
+        match decide(view, client(view.client.bytes), server(view.server.bytes)) {
+            Probe::Match(found) if may_be_tunnel(view) => Match::preamble(found.mark),
+            answer => answer,
+        }
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
@@ -66,6 +69,14 @@ pub(super) fn read_on(bytes: &[u8], mut step: impl FnMut(&[u8]) -> Step) -> Step
         if more == 0 || facts != Facts::NONE || next != Next::Continue {
             return Step { consumed, facts, next };
         }
+    }
+}
+
+/// A request for a tunnel, or an answer that may grant one: what runs inside decides.
+fn may_be_tunnel(view: &View<'_>) -> bool {
+    match request(view.client.bytes) {
+        Ok(Some(request)) => request.method == b"CONNECT",
+        _ => matches!(status(view.server.bytes), Ok(Some(101 | 200..=299))),
     }
 }
 

@@ -26,6 +26,29 @@ pub(super) enum Choice {
     Found(Found),
 }
 
+impl Choice {
+    /// Whether other views should be asked: nobody recognised this one, or it was joined late, where a detector may
+    /// wait for ever for the beginning.
+    pub(super) fn leaves_open(&self, view: &View<'_>) -> bool {
+        let late = [view.client, view.server]
+            .iter()
+            .any(|said| said.start == Start::Unknown && !said.bytes.is_empty());
+        match self {
+            Self::Nobody => true,
+            Self::Waiting => late,
+            Self::Found(_) => false,
+        }
+    }
+
+    /// The more telling of two answers.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Found(_), _) | (Self::Waiting, Self::Waiting | Self::Nobody) => self,
+            _ => other,
+        }
+    }
+}
+
 /// The first detector in registry order that does not say no. With `decide`, one that still waits is passed over.
 pub(super) fn choose(
     view: &View<'_>,

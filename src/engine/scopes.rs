@@ -146,8 +146,9 @@ impl Scopes {
 mod tests {
     use super::*;
 
-    fn vantage(source: [u8; 4], vni: u32) -> Option<Vantage> {
-        Some(Vantage { source: source.into(), vni })
+    const fn vantage(source: [u8; 4], vni: u32) -> Vantage {
+        let [a, b, c, d] = source;
+        Vantage { source: IpAddr::V4(std::net::Ipv4Addr::new(a, b, c, d)), vni }
     }
 
     #[test]
@@ -159,11 +160,12 @@ mod tests {
             ],
             ..Scopes::default()
         };
-        let name = |v| scopes.name(scopes.place(v, 0).unwrap()).to_owned();
+        let name = |v| scopes.name(scopes.place(Some(v), 0).unwrap()).to_owned();
         assert_eq!(name(vantage([10, 1, 2, 3], 7)), "prod");
         assert_eq!(name(vantage([10, 2, 2, 3], 7)), "default");
         assert_eq!(name(vantage([10, 2, 2, 3], 8)), "prod");
-        assert_eq!(scopes.place(vantage([10, 1, 2, 3], 7), 0), scopes.place(vantage([9; 4], 8), 0));
+        let place = |source, vni| scopes.place(Some(vantage(source, vni)), 0);
+        assert_eq!(place([10, 1, 2, 3], 7), place([9; 4], 8));
     }
 
     #[test]
@@ -173,9 +175,9 @@ mod tests {
             allowed_vnis: vec![5],
             ..Scopes::default()
         };
-        assert!(scopes.place(vantage([10, 9, 9, 9], 5), 0).is_some());
-        assert!(scopes.place(vantage([11, 9, 9, 9], 5), 0).is_none());
-        assert!(scopes.place(vantage([10, 9, 9, 9], 6), 0).is_none());
+        assert!(scopes.place(Some(vantage([10, 9, 9, 9], 5)), 0).is_some());
+        assert!(scopes.place(Some(vantage([11, 9, 9, 9], 5)), 0).is_none());
+        assert!(scopes.place(Some(vantage([10, 9, 9, 9], 6)), 0).is_none());
     }
 
     #[test]

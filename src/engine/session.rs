@@ -163,10 +163,8 @@ impl Session {
             };
             self.summary.unrecognised(reason);
         }
-        if close != Close::Memory {
+        if close == Close::Over {
             self.summary.close();
-        }
-        if close == Close::Over && matches!(self.phase, Phase::Following(_)) {
             self.note_unread();
         }
         self.settle(match close {
@@ -180,7 +178,7 @@ impl Session {
         matches!(self.phase, Phase::Over)
     }
 
-    /// The client's stream, and whether the payload's grammar says so.
+    /// The client's stream, and whether the grammar says so.
     pub(super) const fn client(&self) -> (usize, bool) {
         (self.client, self.roles_by_payload)
     }
@@ -212,7 +210,8 @@ impl Session {
     fn note_unread(&mut self) {
         let direction = self.direction(Side::Server);
         let stream = self.stream(direction);
-        let readable = !self.muted.get(direction).copied().unwrap_or(true);
+        let following = matches!(self.phase, Phase::Following(_));
+        let readable = following && !self.muted.get(direction).copied().unwrap_or(true);
         if readable
             && stream.has_known_start()
             && stream.offset() == 0
@@ -267,11 +266,9 @@ impl Session {
         let Some(gap) = self.streams.get_mut(direction).and_then(Stream::jump) else { return };
         if let Gap::Broken { lost } = gap {
             self.note(|| TraceEvent::Gap { side, lost });
+            self.broken |= matches!(self.phase, Phase::Watching);
             match &mut self.phase {
-                Phase::Watching => {
-                    self.broken = true;
-                    self.masks = [super::transport_mask(self.transport); 2];
-                }
+                Phase::Watching => self.masks = [super::transport_mask(self.transport); 2],
                 Phase::Following(_) => self.mute(direction),
                 Phase::Handshake(reader) => reader.gap(side),
                 Phase::Over => {}
@@ -302,11 +299,12 @@ impl Session {
         let mut masks = self.masks;
         let view = self.view();
         let mut answer = choose(&view, masks.get_mut(0), decide, false);
-        if matches!(answer, Choice::Nobody) && !roles_certain {
-            answer = choose(&view.swapped(), masks.get_mut(1), decide, true);
+        if answer.leaves_open(&view) && !roles_certain {
+            let swapped = choose(&view.swapped(), masks.get_mut(1), decide, true);
+            answer = answer.or(swapped);
         }
-        if matches!(answer, Choice::Nobody) {
-            answer = choose_alone(&view, roles_certain);
+        if answer.leaves_open(&view) {
+            answer = answer.or(choose_alone(&view, roles_certain));
         }
         let answered = matches!(answer, Choice::Nobody) && texture::is_text(view.client.bytes);
         if answered {
@@ -396,9 +394,8 @@ impl Session {
         self.first_speaker = mark.side;
         self.muted = [false; 2];
         self.phase = if found.answer.encryption == Some(Encryption::Tls) {
-            let starts = [Side::Client, Side::Server].map(|side| self.start(side));
-            let [client, server] = starts;
-            Phase::Handshake(Box::new(TlsReader::new(client, server)))
+            let reader = TlsReader::new(self.start(Side::Client), self.start(Side::Server));
+            Phase::Handshake(Box::new(reader))
         } else {
             Phase::Following(found.detector)
         };

@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// Everything learnt so far; only ever gains (design: the lattice).
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each set by name")]
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     layers: Vec<&'static str>,
@@ -32,6 +33,8 @@ pub struct Summary {
     /// The proof lies in a stream whose beginning was not seen.
     midstream: bool,
     unknown: Option<UnknownReason>,
+    /// The connection was closed.
+    ended: bool,
     tls: Option<(TlsFacts, Outcome)>,
 }
 
@@ -131,15 +134,9 @@ impl Summary {
         }
     }
 
-    /// The conversation ended. A preamble that both sides spoke and that led to nothing was all there was: it could be
-    /// read, and the session it was to open was refused.
+    /// The connection was closed: both sides have said all they had to say.
     pub(super) fn close(&mut self) {
-        let preamble_only = self.encryption.is_none() && self.pending_upgrade.is_none();
-        if preamble_only && self.fits == [true, true] && !self.opaque_layer {
-            self.encryption = Some(Encryption::Plaintext);
-            self.reason = self.refused.then_some(PlaintextReason::ServerRefused).or(self.reason);
-            self.refused = true;
-        }
+        self.ended = true;
     }
 
     /// Evidence only: `side` spoke this layer's protocol.
@@ -167,8 +164,10 @@ impl Summary {
 
     /// The verdict on `flow`, as things stand.
     pub fn verdict<T>(&self, flow: &Flow<T>) -> Verdict {
+        let preamble_only = self.is_preamble_only(flow);
         let encryption = match self.encryption {
             Some(encryption) if !self.opaque_layer => encryption,
+            None if preamble_only => Encryption::Plaintext,
             _ => Encryption::Unknown,
         };
         let decided = encryption != Encryption::Unknown;
@@ -180,7 +179,11 @@ impl Summary {
             app_source: self.app.map(|(_, source)| source),
             layers: self.layers.clone(),
             upgrade: self.upgrade,
-            plaintext_reason: self.reason.filter(|_| plaintext),
+            plaintext_reason: if preamble_only && self.refused {
+                Some(PlaintextReason::ServerRefused)
+            } else {
+                self.reason.filter(|_| plaintext)
+            },
             credentials: self.credentials,
             confidence: decided.then(|| self.confidence()),
             unknown_reason: (!decided).then(|| self.unknown_reason(flow)),
@@ -198,6 +201,18 @@ impl Summary {
                 })
             }),
         }
+    }
+
+    /// A preamble that both sides spoke, all of it seen, led to nothing: what was said could be read.
+    fn is_preamble_only<T>(&self, flow: &Flow<T>) -> bool {
+        let open = self.encryption.is_none() && self.pending_upgrade.is_none();
+        let whole = || {
+            flow.directions.iter().all(|direction| {
+                let (tally, exact) = direction.elected();
+                exact && tally.truncated == 0
+            })
+        };
+        self.ended && open && !self.opaque_layer && self.fits == [true, true] && whole()
     }
 
     fn confidence(&self) -> Confidence {

@@ -91,7 +91,8 @@ impl Direction {
         let captured = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
         tally.truncated += u32::from(captured < segment.payload_len);
         if let Some(tcp) = segment.tcp {
-            let length = segment.payload_len + u32::from(tcp.has(TcpHeader::SYN));
+            let control = u32::from(tcp.has(TcpHeader::SYN)) + u32::from(tcp.has(TcpHeader::FIN));
+            let length = segment.payload_len + control;
             if length > 0 && tally.coverage.add(tcp.seq, length) == Seen::Again {
                 tally.retransmits += 1;
             }

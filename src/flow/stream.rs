@@ -279,7 +279,7 @@ mod tests {
     fn one_byte_per_segment_backwards() {
         let mut s = begun();
         for i in (0..20_u32).rev() {
-            s.push(100 + i, &[b'a' + i as u8], NOW);
+            s.push(100 + i, &[b'a' + u8::try_from(i).unwrap()], NOW);
         }
         assert_eq!(s.unread(), b"abcdefghijklmnopqrst");
     }

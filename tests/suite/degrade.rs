@@ -23,6 +23,11 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
     if class == "unknown" {
         return None;
     }
+    // Where the two sides spoke different protocols, a view without the client can only tell the server's.
+    let server_only = worse["packets_c2s"] == 0 || text(worse, "confidence") != "both_sides";
+    if server_only && full.iter().any(|f| text(f, "outcome") == "refused") {
+        return None;
+    }
     // A flow cut in two by a lost handshake may leave several records; each must agree with some full one.
     let agrees = |f: &Value| {
         let known = text(f, "encryption");
@@ -31,7 +36,10 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
             || known == "unknown"
             || text(f, "layers") == text(worse, "layers") && class == "plaintext" && known != "tls";
         let app = text(worse, "app");
-        let app_fits = app.is_empty() || text(f, "app").is_empty() || text(f, "app") == app;
+        let pair = [text(f, "app"), app];
+        // h2c is reached from HTTP/1: a late view sees only what it led to.
+        let upgraded = pair == ["http", "http2"];
+        let app_fits = pair.contains(&"") || text(f, "app") == app || upgraded;
         let credentials = worse["credentials"].as_array().is_some_and(|list| {
             list.iter().all(|c| f["credentials"].as_array().is_some_and(|all| all.contains(c)))
         });

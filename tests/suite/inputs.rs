@@ -53,7 +53,7 @@ fn a_cut_file_is_read_up_to_the_cut() {
     bytes.truncate(bytes.len() - 10);
     let (code, report, error) = analyze("cut.pcap", &bytes);
     assert_eq!(code, Some(1));
-    one_line(&error, &["cut.pcap", "offset"]);
+    one_line(&error, &["cut.pcap", "byte"]);
     assert!(report.contains("plaintext"), "{report}");
 }
 

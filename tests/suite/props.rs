@@ -115,7 +115,7 @@ fn no_detector_claims_another_protocols_opening() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// For each flow that starts in the capture: which detectors match its first payloads.
+/// For each flow that starts in the capture: which detectors match its first payloads, the client being known.
 fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
     use std::collections::BTreeMap;
     let mut flows = BTreeMap::<String, [Vec<u8>; 2]>::new();
@@ -124,34 +124,29 @@ fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
         let borrowed: Frame<'_> = frame.frame();
         let Ok(segment) = decoder.decode(&borrowed) else { continue };
         let Some(tcp) = segment.tcp else { continue };
-        let forward = segment.src < segment.dst;
-        let (a, b) = if forward { (segment.src, segment.dst) } else { (segment.dst, segment.src) };
-        let sides = flows.entry(format!("{a} {b} {:?}", segment.vantage)).or_default();
-        let side = &mut sides[usize::from(!forward)];
-        if side.is_empty() && tcp.flags & 2 == 0 {
+        let name = |a, b| format!("{a} {b} {:?}", segment.vantage);
+        let (forth, back) = (name(segment.src, segment.dst), name(segment.dst, segment.src));
+        if tcp.flags & 0x12 == 2 {
+            flows.entry(forth.clone()).or_default();
+        }
+        let from_client = flows.contains_key(&forth);
+        let known = if from_client { flows.get_mut(&forth) } else { flows.get_mut(&back) };
+        let Some(side) = known.map(|sides| &mut sides[usize::from(!from_client)]) else { continue };
+        if side.is_empty() {
             side.extend_from_slice(segment.payload);
         }
     }
     flows
         .values()
-        .map(|[a, b]| {
-            let claims = |client: &[u8], server: &[u8]| {
-                let view = View {
-                    transport: Transport::Tcp,
-                    client: Said { bytes: client, start: Start::Known },
-                    server: Said { bytes: server, start: Start::Known },
-                };
-                let matches = |d: &&&dyn cleartap::detect::Detector| {
-                    d.info().transports.contains(&Transport::Tcp)
-                        && matches!(d.probe(&view), Probe::Match(_))
-                };
-                DETECTORS.iter().filter(matches).map(|d| d.info().name).collect::<Vec<_>>()
+        .map(|[client, server]| {
+            let said = |bytes| Said { bytes, start: Start::Known };
+            let view =
+                View { transport: Transport::Tcp, client: said(client), server: said(server) };
+            let matches = |d: &&&dyn cleartap::detect::Detector| {
+                d.info().transports.contains(&Transport::Tcp)
+                    && matches!(d.probe(&view), Probe::Match(_))
             };
-            let mut all = claims(a, b);
-            all.extend(claims(b, a));
-            all.sort_unstable();
-            all.dedup();
-            all
+            DETECTORS.iter().filter(matches).map(|d| d.info().name).collect()
         })
         .collect()
 }

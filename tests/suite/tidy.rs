@@ -100,8 +100,8 @@ fn every_detector_file_is_registered_and_every_name_is_its_file() {
     let files: BTreeSet<String> = fs::read_dir(root().join("src/detect"))
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|n| n.ends_with(".rs") && !["mod.rs", "check.rs"].contains(&n.as_str()))
-        .map(|n| n.trim_end_matches(".rs").to_owned())
+        .filter_map(|n| n.strip_suffix(".rs").map(str::to_owned))
+        .filter(|n| !["mod", "check"].contains(&n.as_str()))
         .collect();
     let registry = fs::read_to_string(root().join("src/detect/mod.rs")).unwrap();
     let names: BTreeSet<String> = DETECTORS.iter().map(|d| d.info().name.to_owned()).collect();
@@ -147,7 +147,8 @@ fn edges_confess() {
     let mut edges = Vec::new();
     for path in sources(&root().join("src")) {
         let text = fs::read_to_string(&path).unwrap();
-        if text.contains("allow(clippy::disallowed_methods") {
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        if text.contains("clippy::disallowed_methods") {
             assert!(text.contains("reason = \"edge: "), "{} gives no reason", path.display());
             let pure = ["bytes", "model", "wire", "flow", "detect", "inspect", "engine"];
             assert!(!pure.contains(&module(&path).as_str()), "{} is pure", path.display());

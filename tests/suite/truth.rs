@@ -95,15 +95,8 @@ fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
             differ(key, text(&record["tls"], field), want);
         }
     }
-    if let Some(list) = flow.get("credentials").and_then(toml::Value::as_array) {
-        let want: BTreeSet<&str> = list.iter().filter_map(toml::Value::as_str).collect();
-        let got: BTreeSet<&str> = record["credentials"]
-            .as_array()
-            .map(|a| a.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default();
-        if got != want {
-            differ("credentials", &format!("{got:?}"), &format!("{want:?}"));
-        }
+    if let Some((got, want)) = credentials(flow, record) {
+        differ("credentials", &got, &want);
     }
     for key in ["packets_c2s", "packets_s2c"] {
         if let Some(want) = flow.get(key).and_then(toml::Value::as_integer)
@@ -113,6 +106,17 @@ fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
         }
     }
     errors
+}
+
+/// Credential kinds as found and as they are, if they differ.
+fn credentials(flow: &toml::Value, record: &Value) -> Option<(String, String)> {
+    let list = flow.get("credentials").and_then(toml::Value::as_array)?;
+    let want: BTreeSet<&str> = list.iter().filter_map(toml::Value::as_str).collect();
+    let got: BTreeSet<&str> = record["credentials"]
+        .as_array()
+        .map(|a| a.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    (got != want).then(|| (format!("{got:?}"), format!("{want:?}")))
 }
 
 /// Whether the record is of this flow, in either orientation.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bytes::Short,
     detect::{Facts, FollowState, Next, OtherSide, Said, Start, Step},
-    model::{Mark, PlaintextReason, Side},
+    model::{Encryption, Mark, PlaintextReason, Side},
 };
 
 /// Values of `upgrade`.
@@ -24,6 +24,12 @@ pub(super) fn follow(state: &mut FollowState, side: Side, said: Said<'_>) -> Ste
     let step = read_on(said.bytes, |rest| talk.step(side, rest, said.start));
     talk.pack(state);
     step
+}
+
+/// The head of a response tells of a body: no tunnel was granted.
+fn in_clear(step: Step, body: bool) -> Step {
+    let encryption = if body { Some(Encryption::Plaintext) } else { step.facts.encryption };
+    Step { facts: Facts { encryption, ..step.facts }, ..step }
 }
 
 /// One side's place.
@@ -114,7 +120,7 @@ impl Talk {
                 }
                 Line::Piece(_) => self.lose(side, LOST, bytes, Facts::NONE),
             },
-            TUNNEL_OR_BODY => self.tunnel_or_body(bytes),
+            TUNNEL_OR_BODY => Self::tunnel_or_body(),
             _ => Step::read(bytes.len(), Facts::NONE),
         }
     }
@@ -149,6 +155,7 @@ impl Talk {
         let mut facts = self.secret(Side::Client, found, length);
         facts.fits = true;
         facts.reason = Some(PlaintextReason::NoInBandUpgrade);
+        facts.encryption = if kind == CONNECT { None } else { Some(Encryption::Plaintext) };
         if first && self.server.has(SPOKE) {
             facts.mark = facts.mark.or_else(|| Some(request.mark()));
         }
@@ -234,6 +241,14 @@ impl Talk {
             self.client.flags &= !(CONNECTING | SWITCHING);
         }
         let mut facts = Facts { reason: Some(PlaintextReason::NoInBandUpgrade), ..Facts::FITS };
+        // After 407 the client asks again; other answers from 300 on grant no tunnel.
+        if code >= 300 && code != 407 {
+            facts.encryption = Some(Encryption::Plaintext);
+        }
+        // Whatever was asked, unseen: it was not HTTP, or not as this server wants it.
+        if code == 400 && asked.is_none() && !self.client.has(SPOKE) {
+            facts.refused = true;
+        }
         if code == 497 {
             facts = refusal(facts, length);
         } else if first && self.client.has(SPOKE) {
@@ -260,6 +275,9 @@ impl Talk {
         let (name, value) = line.split_at_checked(colon).unwrap_or_default();
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
         self.half(side).framing(name, value);
+        if side == Side::Server && name.eq_ignore_ascii_case(b"content-type") {
+            self.server.flags |= TYPED;
+        }
         if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade_field(side, value);
         }
@@ -308,7 +326,9 @@ impl Talk {
         };
         let shown = u32::try_from(length).unwrap_or(u32::MAX);
         let mark = Mark { rule, side: Side::Server, offset: 0, length: shown, constant };
-        let facts = Facts { mark: Some(mark), ..Facts::NONE };
+        let clear = matches!(self.upgrade, WEBSOCKET | H2C);
+        let encryption = clear.then_some(Encryption::Plaintext);
+        let facts = Facts { mark: Some(mark), encryption, ..Facts::NONE };
         Step { consumed: length, facts, next: Next::Done }
     }
 
@@ -316,6 +336,8 @@ impl Talk {
     fn body(&mut self, side: Side, before: usize) -> Step {
         let any = self.ending == ANY_FOLLOWS;
         let half = self.half(side);
+        let described = half.has(LENGTH) || half.has(CHUNKED) || half.has(UNFRAMED);
+        let body = side == Side::Server && (described || half.has(TYPED));
         let look = half.has(LOOK_AT_BODY);
         if side == Side::Client && half.has(CONNECTING) {
             half.phase = START;
@@ -324,7 +346,7 @@ impl Talk {
         } else if half.has(UNFRAMED) {
             half.phase = if side == Side::Client { LOST } else { CLOSED };
         } else if half.has(LENGTH) && !look {
-            return half.pass(before, START);
+            return in_clear(half.pass(before, START), body);
         } else if half.has(LENGTH) {
             half.phase = if half.length == 0 { START } else { LOOK };
         } else if side == Side::Client {
@@ -332,9 +354,9 @@ impl Talk {
         } else if look {
             half.phase = LOOK;
         } else {
-            half.phase = if any { TUNNEL_OR_BODY } else { CLOSED };
+            half.phase = if any && !body { TUNNEL_OR_BODY } else { CLOSED };
         }
-        Step::read(before, Facts::NONE)
+        in_clear(Step::read(before, Facts::NONE), body)
     }
 
     /// The first bytes of a form, or of the answer to a request that seems to miss its encryption.
@@ -387,15 +409,9 @@ impl Talk {
         Step::read(length, Facts::NONE)
     }
 
-    /// After a response without a length whose request was not seen: a body up to the end, or TLS in a tunnel.
-    fn tunnel_or_body(&mut self, bytes: &[u8]) -> Step {
-        if bytes.starts_with(SERVER_HELLO) {
-            return layer(0, HTTP_CONNECT, OtherSide::Somewhere);
-        }
-        if SERVER_HELLO.starts_with(bytes) {
-            return Step::WAIT;
-        }
-        self.lose(Side::Server, CLOSED, bytes, Facts::NONE)
+    /// After a response that tells of no body, whose request was not seen: what runs in the tunnel it may have granted.
+    fn tunnel_or_body() -> Step {
+        layer(0, HTTP_CONNECT, OtherSide::Somewhere)
     }
 
     /// Bytes that are no start line: another protocol if this is how the side begins.
@@ -509,6 +525,8 @@ const LOOK_AT_BODY: u8 = 1 << 4;
 const CONNECTING: u8 = 1 << 5;
 /// The client's request asks for another protocol.
 const SWITCHING: u8 = 1 << 6;
+/// On the server's side: the message names its content type.
+const TYPED: u8 = CONNECTING;
 /// Part of the server's status line has come.
 const ANSWERING: u8 = 1 << 7;
 
@@ -542,7 +560,6 @@ const LOOK_BYTES_MAX: usize = 512;
 
 /// A TLS record of type handshake.
 const CLIENT_HELLO: &[u8] = &[0x16, 0x03];
-const SERVER_HELLO: &[u8] = &[0x16, 0x03];
 
 /// How TLS servers answer plain HTTP: nginx and AWS load balancers, Go, Apache, Tomcat, Cheroot.
 static TLS_REQUIRED: &[&[u8]] = &[
