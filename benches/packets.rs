@@ -116,7 +116,7 @@ fn probe(bencher: Bencher<'_, '_>, name: &str) {
     let bytes: Vec<u8> =
         (0_u32..400).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let said = Said { bytes: &bytes, start: Start::Known };
-    let view = View { transport: Transport::Tcp, client: said, server: Said::NOTHING };
+    let view = View::new(Transport::Tcp, said, Said::NOTHING);
     let detector = DETECTORS.iter().find(|d| d.info().name == name);
     bencher.bench_local(|| detector.map(|d| d.probe(black_box(&view))));
 }

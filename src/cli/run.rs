@@ -20,7 +20,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::MissedTickBehavior,
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{EXIT_INPUT, EXIT_OK, args::EngineArgs};
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
     model::{record::Record, time::NS_PER_S},
     output::JsonLines,
+    wire,
 };
 
 /// Records waiting for the writer; more are dropped and counted.
@@ -41,7 +42,7 @@ pub(super) struct RunArgs {
     /// IPv4 and IPv6
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "interface")]
     listen: Vec<SocketAddr>,
-    /// Capture on this interface instead (needs CAP_NET_RAW)
+    /// Capture on this interface instead (needs `CAP_NET_RAW`)
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
     /// Capture filter, in pcap-filter syntax
@@ -94,12 +95,13 @@ fn open_source(
     if let Some(interface) = &args.interface {
         let live = Live::open(
             &LiveOptions {
-                interface: interface.clone(),
                 filter: args.bpf.clone(),
-                snaplen: args.snaplen,
-                buffer_bytes,
+                snap_bytes: args.snaplen,
+                buffer_bytes: u32::try_from(buffer_bytes).unwrap_or(u32::MAX),
                 promiscuous: args.promiscuous,
+                ..LiveOptions::new(interface.clone())
             },
+            wire::link_supported,
             Arc::clone(stop),
         )?;
         info!(interface, "Capturing.");
@@ -111,14 +113,8 @@ fn open_source(
         ..MirrorOptions::default()
     };
     let socket = MirrorSocket::open(&options, Arc::clone(stop))?;
-    let (granted, addresses) = (socket.receive_buffer_bytes(), socket.addresses());
-    info!(?addresses, receive_buffer_bytes = granted, "Listening for mirrored packets.");
-    if granted < buffer_bytes {
-        warn!(
-            granted,
-            wanted = buffer_bytes,
-            "The kernel granted a smaller receive buffer; raise net.core.rmem_max or give CAP_NET_ADMIN."
-        );
+    for (address, buffer) in socket.listening() {
+        info!(%address, receive_buffer_bytes = buffer.granted, "Listening for mirrored packets.");
     }
     Ok(Box::new(socket))
 }

@@ -56,7 +56,7 @@ pub(super) fn probe_side(detector: &dyn Detector, side: Side, bytes: &[u8]) -> P
             Side::Client => (said, Said::NOTHING),
             Side::Server => (Said::NOTHING, said),
         };
-        let answer = detector.probe(&View { transport: Transport::Tcp, client, server });
+        let answer = detector.probe(&View::new(Transport::Tcp, client, server));
         let stays = match last {
             Probe::More => true,
             Probe::No => answer == Probe::No,
@@ -101,7 +101,7 @@ impl<'d> Player<'d> {
     fn advance(&mut self) {
         if self.heard.matched.is_none() {
             let said = |i: usize| Said { bytes: &self.said[i], start: self.start };
-            let view = View { transport: Transport::Tcp, client: said(0), server: said(1) };
+            let view = View::new(Transport::Tcp, said(0), said(1));
             let Probe::Match(found) = self.detector.probe(&view) else { return };
             assert!(found.mark.constant.len() <= 24, "{}", found.mark.constant);
             self.heard.matched = Some(found);

@@ -111,6 +111,8 @@ pub struct View<'a> {
     pub client: Said<'a>,
     /// The server's bytes.
     pub server: Said<'a>,
+    /// Whether this is all there will ever be: the flow ended.
+    pub ended: bool,
 }
 
 /// What one side has said: contiguous bytes.
@@ -142,6 +144,11 @@ impl<'a> Said<'a> {
 }
 
 impl<'a> View<'a> {
+    /// A conversation that may go on.
+    pub const fn new(transport: Transport, client: Said<'a>, server: Said<'a>) -> Self {
+        Self { transport, client, server, ended: false }
+    }
+
     /// What `side` has said.
     pub const fn side(&self, side: Side) -> Said<'a> {
         match side {
@@ -153,7 +160,7 @@ impl<'a> View<'a> {
     /// The same conversation with the roles exchanged.
     #[must_use]
     pub const fn swapped(&self) -> Self {
-        Self { transport: self.transport, client: self.server, server: self.client }
+        Self { client: self.server, server: self.client, ..*self }
     }
 }
 

@@ -541,7 +541,7 @@ mod tests {
             }
             bytes[0] = if round % 2 == 0 { kinds[round / 2 % kinds.len()] } else { bytes[0] };
             let said = Said { bytes: &bytes, start: Start::Known };
-            let view = View { transport: Transport::Tcp, client: said, server: Said::NOTHING };
+            let view = View::new(Transport::Tcp, said, Said::NOTHING);
             let answers = [Redis.probe(&view), Redis.probe(&view.swapped())];
             assert!(!answers.into_iter().any(matches), "{bytes:02x?}");
         }

@@ -233,6 +233,15 @@ fn sealed_alert(bytes: &[u8]) -> Option<usize> {
     Some(cursor.at())
 }
 
+/// Length of the header of one record of application data that ends exactly where the bytes end: a segment that is one
+/// record from its first byte to its last (2^-40).
+fn lone_record(bytes: &[u8]) -> Option<usize> {
+    let mut cursor = Cursor::new(bytes);
+    let header = RecordHeader::read(cursor.array().ok()?).filter(|h| is_data(*h))?;
+    let whole = usize::from(header.length) == cursor.left() && cursor.left() >= SEALED_BYTES_MIN;
+    whole.then_some(cursor.at())
+}
+
 /// Both sides joined late, and each begins with a header of application data of one version: as good as two in a chain.
 fn one_record_each(view: &View<'_>) -> Probe {
     let first = |said: Said<'_>| {
@@ -307,6 +316,9 @@ static INFO: Info = Info {
     credentials: Credentials::NONE,
 };
 
+/// Explicit nonce and tag: no AEAD record of TLS 1.2 is shorter.
+const SEALED_BYTES_MIN: usize = 24;
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -335,7 +347,7 @@ mod tests {
     fn probe(client: (&[u8], Start), server: (&[u8], Start)) -> Probe {
         let said = |(bytes, start)| Said { bytes, start };
         let (client, server) = (said(client), said(server));
-        Tls.probe(&View { transport: Transport::Tcp, client, server })
+        Tls.probe(&View::new(Transport::Tcp, client, server))
     }
 
     /// One late side alone, every prefix; `No` never comes.
@@ -418,11 +430,7 @@ mod tests {
         assert_eq!(probe(known(&HELLO[..4]), known(SERVER)), Probe::More);
         let late_http = (HTTP, Start::Unknown);
         assert_eq!(probe(late_http, (&records(3, &[40, 40, 40]), Start::Unknown)), Probe::More);
-        let view = View {
-            transport: Transport::Udp,
-            client: Said { bytes: HELLO, start: Start::Known },
-            server: Said::NOTHING,
-        };
+        let view = View::new(Transport::Udp, Said { bytes: HELLO, start: Start::Known }, Said::NOTHING);
         assert_eq!(Tls.probe(&view), Probe::No);
     }
 

@@ -297,7 +297,7 @@ impl Session {
         let full = self.streams.iter().any(|s| s.unread().len() >= PREFIX_BYTES_MAX);
         let decide = last || full;
         let mut masks = self.masks;
-        let view = self.view();
+        let view = View { ended: last, ..self.view() };
         let mut answer = choose(&view, masks.get_mut(0), decide, false);
         if answer.leaves_open(&view) && !roles_certain {
             let swapped = choose(&view.swapped(), masks.get_mut(1), decide, true);
@@ -306,7 +306,9 @@ impl Session {
         if answer.leaves_open(&view) {
             answer = answer.or(choose_alone(&view, roles_certain));
         }
-        let answered = matches!(answer, Choice::Nobody) && texture::is_text(view.client.bytes);
+        // At the end one who still waits waits for nothing.
+        let nobody = matches!(answer, Choice::Nobody) || last && matches!(answer, Choice::Waiting);
+        let answered = nobody && texture::is_text(view.client.bytes);
         if answered {
             answer = choose_answer(&view);
         }
@@ -533,7 +535,7 @@ impl Session {
             };
             Said { bytes: bytes.get(..max).unwrap_or(bytes), start }
         };
-        View { transport: self.transport, client: said(Side::Client), server: said(Side::Server) }
+        View::new(self.transport, said(Side::Client), said(Side::Server))
     }
 
     /// Why nothing was recognised.

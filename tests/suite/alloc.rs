@@ -35,7 +35,7 @@ fn detectors_do_not_allocate() {
                 for detector in DETECTORS {
                     let mut state = FollowState::default();
                     for (client, server) in [(said, Said::NOTHING), (Said::NOTHING, said)] {
-                        detector.probe(&View { transport: Transport::Tcp, client, server });
+                        detector.probe(&View::new(Transport::Tcp, client, server));
                     }
                     if !said.bytes.is_empty() {
                         for side in [Side::Client, Side::Server] {

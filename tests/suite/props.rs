@@ -37,11 +37,7 @@ proptest! {
             let mut last = Probe::More;
             for end in 0..=client.len().max(server.len()) {
                 let said = |bytes: &'_ [u8]| bytes.len().min(end);
-                let view = View {
-                    transport: Transport::Tcp,
-                    client: Said { bytes: &client[..said(&client)], start: Start::Known },
-                    server: Said { bytes: &server[..said(&server)], start: Start::Known },
-                };
+                let view = View::new(Transport::Tcp, Said { bytes: &client[..said(&client)], start: Start::Known }, Said { bytes: &server[..said(&server)], start: Start::Known });
                 let answer = detector.probe(&view);
                 let wavers = match last {
                     Probe::More => false,
@@ -83,7 +79,7 @@ fn random_payloads_are_no_protocol() {
         for start in [Start::Known, Start::Unknown] {
             let said = Said { bytes: &bytes, start };
             for (client, server) in [(said, Said::NOTHING), (Said::NOTHING, said)] {
-                let view = View { transport: Transport::Tcp, client, server };
+                let view = View::new(Transport::Tcp, client, server);
                 for detector in DETECTORS {
                     if !detector.info().transports.contains(&Transport::Tcp) {
                         continue;
@@ -141,7 +137,7 @@ fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
         .map(|[client, server]| {
             let said = |bytes| Said { bytes, start: Start::Known };
             let view =
-                View { transport: Transport::Tcp, client: said(client), server: said(server) };
+                View::new(Transport::Tcp, said(client), said(server));
             let matches = |d: &&&dyn cleartap::detect::Detector| {
                 d.info().transports.contains(&Transport::Tcp)
                     && matches!(d.probe(&view), Probe::Match(_))

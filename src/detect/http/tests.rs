@@ -124,7 +124,7 @@ fn random_bytes_are_not_http() {
         }
         for start in [Start::Known, Start::Unknown] {
             let said = Said { bytes: &bytes, start };
-            let view = View { transport: Transport::Tcp, client: said, server: said };
+            let view = View::new(Transport::Tcp, said, said);
             assert_eq!(Http.probe(&view), Probe::No);
         }
     }
@@ -133,7 +133,7 @@ fn random_bytes_are_not_http() {
 #[test]
 fn both_sides_decide_together() {
     let said = |bytes, start| Said { bytes, start };
-    let ask = |client, server| Http.probe(&View { transport: Transport::Tcp, client, server });
+    let ask = |client, server| Http.probe(&View::new(Transport::Tcp, client, server));
     let line = said(b"GET / HTTP/1.1\r\n", Start::Known);
     let status = said(OK, Start::Known);
     let binary = said(b"\x16\x03\x01", Start::Known);
@@ -146,7 +146,7 @@ fn both_sides_decide_together() {
     assert_eq!(ask(middle, middle), Probe::No);
     assert_eq!(ask(middle, Said::NOTHING), Probe::More);
     assert_eq!(ask(Said::NOTHING, binary), Probe::More);
-    let udp = View { transport: Transport::Udp, client: line, server: status };
+    let udp = View::new(Transport::Udp, line, status);
     assert_eq!(Http.probe(&udp), Probe::No);
 }
 

@@ -94,7 +94,7 @@ fn look_alikes_are_refused() {
 
 fn middle(bytes: &[u8]) -> Probe {
     let client = Said { bytes, start: Start::Unknown };
-    Http2.probe(&View { transport: Transport::Tcp, client, server: Said::NOTHING })
+    Http2.probe(&View::new(Transport::Tcp, client, Said::NOTHING))
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn three_frames_in_a_row_prove_a_connection_joined_late() {
     ];
     for bytes in table {
         let said = Said { bytes: &bytes, start: Start::Unknown };
-        let view = View { transport: Transport::Tcp, client: said, server: said };
+        let view = View::new(Transport::Tcp, said, said);
         assert_eq!(Http2.probe(&view), Probe::No, "{bytes:02x?}");
         assert_eq!(middle(&bytes), Probe::More, "the server may still prove it");
     }
@@ -148,7 +148,7 @@ fn random_bytes_are_not_http2() {
         }
         for start in [Start::Known, Start::Unknown] {
             let said = Said { bytes: &bytes, start };
-            let view = View { transport: Transport::Tcp, client: said, server: said };
+            let view = View::new(Transport::Tcp, said, said);
             assert!(!matches!(Http2.probe(&view), Probe::Match(_)), "{bytes:02x?}");
         }
     }

@@ -52,7 +52,14 @@ pub(super) fn greeting(bytes: &[u8]) -> Result<Option<Greeting>, Short> {
     let filler = c.u8()?;
     let capabilities = u32::from(c.u16_le()?);
     let fits = version.contains(&b'.') && !scramble.contains(&0) && filler == 0;
-    let fits = fits && capabilities & CLIENT_PROTOCOL_41 != 0 && length >= c.at();
+    if capabilities & CLIENT_PROTOCOL_41 == 0 {
+        // MySQL 3.23 and 4.0: character set, status, then nothing but zeros.
+        c.skip(3)?;
+        let zeros = c.take(length.saturating_sub(c.at()))?;
+        let fits = fits && zeros.len() >= 13 && zeros.iter().all(|byte| *byte == 0);
+        return Ok(fits.then_some(Greeting { length, offers_tls: false }));
+    }
+    let fits = fits && length >= c.at();
     let offers_tls = capabilities & CLIENT_SSL != 0;
     Ok(fits.then_some(Greeting { length, offers_tls }))
 }

@@ -387,7 +387,7 @@ fn random_bytes_never_match() {
             Client => (said, Said::NOTHING),
             Server => (Said::NOTHING, said),
         };
-        let view = View { transport: Transport::Tcp, client, server };
+        let view = View::new(Transport::Tcp, client, server);
         assert!(!matches!(Postgresql.probe(&view), Probe::Match(_)), "{bytes:02x?}");
     }
 }

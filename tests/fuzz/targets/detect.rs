@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     for detector in DETECTORS.iter().filter(|d| d.info().transports.contains(&transport)) {
         let said = |bytes| Said { bytes, start };
         let view = |c: &'_ [u8], s: &'_ [u8]| {
-            detector.probe(&View { transport, client: said(c), server: said(s) })
+            detector.probe(&View::new(transport, said(c), said(s)))
         };
         let half = view(&client[..client.len() / 2], server);
         let whole = view(client, server);
