@@ -284,7 +284,7 @@ def long_chain(lab):
             path = home / f"chain{number}"
             last = number == 8
             ext = path.with_suffix(".ext")
-            names = ",".join(f"DNS:service-{i:03}.{NAME}" for i in range(420))
+            names = ",".join(f"DNS:service-{i:03}.{NAME}" for i in range(520))
             ext.write_text(f"subjectAltName={names}\n" if last else "basicConstraints=critical,CA:TRUE\n")
             sh(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
                 f"/CN={NAME}" if last else f"/O=Lab/CN=Lab intermediate {number}", "-keyout", f"{path}.key",

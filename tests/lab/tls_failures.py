@@ -135,18 +135,20 @@ def _(lab):
 
 # --- servers that are silent or leave ---------------------------------------------------------
 
-def lone(name, proves, **scripted):
+def lone(name, proves, quiet=True, why=None, **scripted):
     """A case: the server says nothing to a ClientHello."""
     @cases.case(name, proves)
     def _(lab):
         tls = lab.state
         tls.scripted(**scripted)
-        fails(tls.talk(name=NAME, timeout=1))
+        fails(tls.talk(name=NAME, timeout=1, quiet=quiet))
         tls.silent.result()
-        return [tls.flow(sni=NAME, outcome="attempt", confidence="one_side")]
+        return [tls.flow(sni=NAME, outcome="attempt", confidence="one_side", why=why)]
 
 
 lone("server-closes", "the server takes the ClientHello and closes without a byte")
+lone("server-closes-client-alert", "the server closes without a byte, which OpenSSL's client calls a decode_error",
+     quiet=False, why="the server never spoke: the client's alert is about the answer it did not get")
 lone("server-resets", "the server takes the ClientHello and resets the connection", reset=True)
 lone("hello-unanswered", "a ClientHello that nobody answers", hold=1.5)
 

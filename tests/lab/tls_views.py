@@ -104,7 +104,7 @@ def browser(url, resolve):
 def as_chrome(lab, version):
     tls = lab.state
     tls.nginx(f"ssl_protocols TLSv{version};", "ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256;",
-              "ssl_prefer_server_ciphers on;", http2=True)
+              "ssl_conf_command Ciphersuites TLS_CHACHA20_POLY1305_SHA256;", http2=True)
     number = lab.client.call(browser, f"https://{NAME}:{tls.port}/{lab.canary('path')}",
                              f"{NAME}:{tls.port}:{tls.server.v4}")
     lab.versions(client=f"curl_cffi {number} (BoringSSL, as Chrome)")
@@ -114,7 +114,7 @@ def as_chrome(lab, version):
 @cases.case("browser-hello-tls13", "the ClientHello of a browser: GREASE, a post-quantum key share, two segments")
 def _(lab):
     tls = as_chrome(lab, "1.3")
-    return [tls.flow(sni=NAME, tls_version="TLSv1.3", tls_cipher="TLS_AES_128_GCM_SHA256")]
+    return [tls.flow(sni=NAME, tls_version="TLSv1.3", tls_cipher="TLS_CHACHA20_POLY1305_SHA256")]
 
 
 @cases.case("browser-hello-tls12", "the ClientHello of a browser, answered with TLS 1.2 and h2")
