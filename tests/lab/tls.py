@@ -1,9 +1,9 @@
 """TLS by itself: versions, ciphers, resumption, extensions; the other files have failures and views."""
 
-from tls_server import NAME, WEAK, Tls, cases, check  # noqa: F401 (check is used by lab.py)
+from tls_server import NAME, PORT, WEAK, Tls, cases, check  # noqa: F401 (check is used by lab.py)
 
 APT = ["openssl", "nginx", "curl", "gnutls-bin"]
-PIP = ["curl_cffi"]
+PIP = ["curl_cffi", "tlslite-ng"]
 
 
 def setup(lab):
@@ -102,6 +102,54 @@ gnutls("gnutls-rc4", "TLS 1.2 with RC4, which OpenSSL no longer has", f"{OLD}:+V
        "TLS_RSA_WITH_RC4_128_SHA")
 gnutls("gnutls-3des", "TLS 1.0 with 3DES, which OpenSSL no longer has", f"{OLD}:+VERS-TLS1.0:+RSA:+3DES-CBC:+SHA1",
        "TLS_RSA_WITH_3DES_EDE_CBC_SHA", "TLSv1.0")
+
+
+def old_settings():
+    from tlslite.api import HandshakeSettings
+    settings = HandshakeSettings()
+    settings.minVersion = settings.maxVersion = (3, 0)
+    settings.cipherNames, settings.macNames, settings.keyExchangeNames = ["aes128"], ["sha"], ["rsa"]
+    return settings
+
+
+def old_server(address, port, crt, key):
+    import socket
+
+    from tlslite.api import TLSConnection, X509CertChain, parsePEMKey
+    chain = X509CertChain()
+    chain.parsePemList(open(crt).read())
+    with socket.create_server((address, port)) as listener:
+        wire = TLSConnection(listener.accept()[0])
+        wire.handshakeServer(certChain=chain, privateKey=parsePEMKey(open(key).read(), private=True),
+                             settings=old_settings())
+        wire.send(wire.recv(min=1, max=4096))
+        wire.close()
+
+
+def old_client(address, port, word):
+    import importlib.metadata
+    import socket
+
+    from tlslite.api import TLSConnection
+    wire = TLSConnection(socket.create_connection((address, port), 5))
+    wire.handshakeClientCert(settings=old_settings())
+    wire.send(word.encode())
+    assert wire.recv(min=1, max=4096) == word.encode()
+    wire.close()
+    return wire.getVersionName(), wire.getCipherName(), importlib.metadata.version("tlslite-ng")
+
+
+@cases.case("ssl3", "SSL 3.0, which OpenSSL and GnuTLS no longer have")
+def _(lab):
+    tls = lab.state
+    tls.port = PORT
+    server = lab.server.spawn(old_server, lab.server.v4, tls.port, *map(str, lab.certs.server(rsa=True)))
+    lab.server.wait_port(tls.port)
+    version, cipher, package = lab.client.call(old_client, lab.server.v4, tls.port, lab.canary("word"))
+    server.result()
+    assert (version, cipher) == ("SSL 3.0", "aes128"), (version, cipher)
+    lab.versions(server=f"tlslite-ng {package}", client=f"tlslite-ng {package}")
+    return [tls.flow(tls_version="SSLv3", tls_cipher="TLS_RSA_WITH_AES_128_CBC_SHA")]
 
 
 # --- resumption and renegotiation --------------------------------------------------------------

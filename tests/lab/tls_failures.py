@@ -1,6 +1,6 @@
 """TLS: handshakes that end badly, servers that are silent or speak something else."""
 
-from tls_server import NAME, WEAK, cases
+from tls_server import NAME, RESET, WEAK, cases
 
 
 def fails(said):
@@ -133,6 +133,29 @@ def _(lab):
     return refused(tls)
 
 
+def old_hello(address, port):
+    """An SSLv2-format ClientHello that offers TLS 1.2 with RSA key exchange; gone when the server has answered."""
+    import os
+    import socket
+    body = b"\1" + b"\3\3" + b"\0\6" + b"\0\0" + b"\0\x10" + b"\0\0\x3c" + b"\0\0\xff" + os.urandom(16)
+    with socket.create_connection((address, port), 5) as wire:
+        wire.sendall((0x8000 | len(body)).to_bytes(2, "big") + body)
+        answer = wire.recv(65536)
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    return answer
+
+
+@cases.case("sslv2-hello-tls12", "a ClientHello in the format of SSLv2, which OpenSSL 3 still answers with TLS 1.2",
+            holes=True)
+def _(lab):
+    tls = lab.state
+    tls.serve("-cipher", f"AES128-SHA256:{WEAK}", rsa=True)
+    assert lab.client.call(old_hello, tls.server.v4, tls.port)[:3] == b"\x16\3\3"
+    lab.versions(client="a scripted client")
+    return [tls.flow(tls_version="TLSv1.2", tls_cipher="TLS_RSA_WITH_AES_128_CBC_SHA256", outcome="unknown",
+                     why="both ends spoke TLS, and neither refused nor finished")]
+
+
 # --- servers that are silent or leave ---------------------------------------------------------
 
 def lone(name, proves, quiet=True, why=None, **scripted):
@@ -181,7 +204,7 @@ def _(lab):
     tls = lab.state
     tls.nginx(tls=False)
     fails(tls.talk(name=NAME))
-    return refused(tls)
+    return refused(tls, confidence=None)
 
 
 @cases.case("hello-to-smtp", "a ClientHello to a server that greets first: two protocols that do not meet")
@@ -189,7 +212,7 @@ def _(lab):
     tls = lab.state
     tls.scripted(greeting=b"220 mail.lab.internal ESMTP\r\n", answer=b"500 5.5.1 Command unrecognized\r\n")
     fails(tls.talk(name=NAME))
-    return refused(tls)
+    return refused(tls, confidence=None)
 
 
 @cases.case("hello-to-redis", "a ClientHello to a server that answers in RESP")
@@ -197,7 +220,7 @@ def _(lab):
     tls = lab.state
     tls.scripted(answer=b"-ERR Protocol error: unauthenticated multibulk length\r\n", port=6379)
     fails(tls.talk(name=NAME))
-    return refused(tls)
+    return refused(tls, confidence=None)
 
 
 @cases.case("http-to-tls", "plain HTTP to a TLS server that answers with an alert")
@@ -208,4 +231,5 @@ def _(lab):
                           check=False)
     assert done.returncode, done.stdout
     lab.versions(client="curl " + lab.client.run(["curl", "--version"]).stdout.split()[1])
-    return [tls.flow(encryption="plaintext", plaintext_reason="no_in_band_upgrade", app="http", outcome="refused")]
+    return [tls.flow(encryption="plaintext", plaintext_reason="no_in_band_upgrade", app="http", outcome="refused",
+                     confidence=None)]

@@ -28,7 +28,7 @@ class Tls:
     def __init__(self, lab):
         self.lab, self.server, self.client = lab, lab.server, lab.client
         self.openssl = " ".join(subprocess.check_output(["openssl", "version"], text=True).split()[:2])
-        self.port = PORT
+        self.port = PORT  # of the server started last
 
     # --- servers ---
 

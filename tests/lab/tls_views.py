@@ -70,7 +70,7 @@ session("hello-in-records-and-segments", "one ClientHello in records of 50 bytes
         pieces=lambda data: chunks(in_records(data, 50), 37), pause=0.005)
 session("hello-large", "a ClientHello of more than 4 KB in one record: four hundred ALPN names",
         alpn=[f"x-lab/{i:03}" for i in range(400)])
-session("hello-larger-than-prefix", "a ClientHello of more than 9 KB, SNI first", ["-tls1_2"],
+session("hello-very-large", "a ClientHello of more than 9 KB, SNI first", ["-tls1_2"],
         alpn=[f"x-lab-protocol-{i:05}" for i in range(450)])
 
 
@@ -225,7 +225,6 @@ session("truncated-128-tls12", "copies cut to 128 bytes: the start of every segm
         facts={"why": "SNI is cut off; version and cipher may be seen or not"})
 session("truncated-128-tls13", "copies cut to 128 bytes: the start of every segment", ["-tls1_3"], holes=True,
         shapes=[shape.truncate(128)], keep=False, facts={"why": "SNI, version and cipher are cut off"})
-session("truncated-256-tls13", "copies cut to 256 bytes: ServerHello is whole, ClientHello is not", ["-tls1_3"],
+session("truncated-256-tls13", "copies cut to 256 bytes: ServerHello is whole, ClientHello up to the SNI", ["-tls1_3"],
         holes=True, shapes=[shape.truncate(256)], keep=False,
-        facts={"tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_256_GCM_SHA384",
-               "why": "what is cut off of the ClientHello is not claimed"})
+        facts={"tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_256_GCM_SHA384", "sni": NAME})
