@@ -112,7 +112,7 @@ def old_settings():
     return settings
 
 
-def old_server(address, port, crt, key):
+def old_server(address, port, crt, key, size):
     import socket
 
     from tlslite.api import TLSConnection, X509CertChain, parsePEMKey
@@ -122,7 +122,7 @@ def old_server(address, port, crt, key):
         wire = TLSConnection(listener.accept()[0])
         wire.handshakeServer(certChain=chain, privateKey=parsePEMKey(open(key).read(), private=True),
                              settings=old_settings())
-        wire.send(wire.recv(min=1, max=4096))
+        wire.write(wire.read(min=size, max=size))
         wire.close()
 
 
@@ -133,19 +133,20 @@ def old_client(address, port, word):
     from tlslite.api import TLSConnection
     wire = TLSConnection(socket.create_connection((address, port), 5))
     wire.handshakeClientCert(settings=old_settings())
-    wire.send(word.encode())
-    assert wire.recv(min=1, max=4096) == word.encode()
+    wire.write(word.encode())
+    assert wire.read(min=len(word), max=len(word)) == word.encode()
+    seen = wire.getVersionName(), wire.getCipherName()
     wire.close()
-    return wire.getVersionName(), wire.getCipherName(), importlib.metadata.version("tlslite-ng")
+    return *seen, importlib.metadata.version("tlslite-ng")
 
 
 @cases.case("ssl3", "SSL 3.0, which OpenSSL and GnuTLS no longer have")
 def _(lab):
-    tls = lab.state
+    tls, word = lab.state, lab.canary("word")
     tls.port = PORT
-    server = lab.server.spawn(old_server, lab.server.v4, tls.port, *map(str, lab.certs.server(rsa=True)))
-    lab.server.wait_port(tls.port)
-    version, cipher, package = lab.client.call(old_client, lab.server.v4, tls.port, lab.canary("word"))
+    server = lab.server.spawn(old_server, lab.server.v4, PORT, *map(str, lab.certs.server(rsa=True)), len(word))
+    lab.server.wait_port(PORT)
+    version, cipher, package = lab.client.call(old_client, lab.server.v4, PORT, word)
     server.result()
     assert (version, cipher) == ("SSL 3.0", "aes128"), (version, cipher)
     lab.versions(server=f"tlslite-ng {package}", client=f"tlslite-ng {package}")
