@@ -87,7 +87,7 @@ def _(lab):
                    why="the client's first sealed record is as long as an alert and not as a Finished")
 
 
-@cases.case("expired-ticket-tls12", "TLS 1.2: the server no longer knows the session and makes a new one")
+@cases.case("forgotten-session-tls12", "TLS 1.2: the server no longer knows the session and makes a new one")
 def _(lab):
     tls = lab.state
     session = lab.work / "session.pem"
