@@ -24,6 +24,7 @@ impl Detector for Tls {
             Heard::Unsure => Probe::More,
             Heard::Opaque => match hear(view.server, Side::Server) {
                 Heard::Tls(proof) => proof.found(Side::Server),
+                _ if view.ended => one_record(view),
                 _ => one_record_each(view),
             },
         }
@@ -233,13 +234,20 @@ fn sealed_alert(bytes: &[u8]) -> Option<usize> {
     Some(cursor.at())
 }
 
-/// Length of the header of one record of application data that ends exactly where the bytes end: a segment that is one
-/// record from its first byte to its last (2^-40).
-fn lone_record(bytes: &[u8]) -> Option<usize> {
-    let mut cursor = Cursor::new(bytes);
-    let header = RecordHeader::read(cursor.array().ok()?).filter(|h| is_data(*h))?;
-    let whole = usize::from(header.length) == cursor.left() && cursor.left() >= SEALED_BYTES_MIN;
-    whole.then_some(cursor.at())
+/// Joined late, and all that one side ever said is one record of application data, from its first byte to its last (2^-40).
+fn one_record(view: &View<'_>) -> Probe {
+    let whole = |said: Said<'_>| {
+        let mut cursor = Cursor::new(said.bytes);
+        let header = RecordHeader::read(cursor.array().ok()?).filter(|h| is_data(*h))?;
+        let all = usize::from(header.length) == cursor.left() && cursor.left() >= SEALED_BYTES_MIN;
+        (all && said.start == Start::Unknown).then_some(cursor.at())
+    };
+    for side in [Side::Client, Side::Server] {
+        if let Some(length) = whole(view.side(side)) {
+            return Proof { length, ..RECORDS }.found(side);
+        }
+    }
+    one_record_each(view)
 }
 
 /// Both sides joined late, and each begins with a header of application data of one version: as good as two in a chain.
@@ -430,7 +438,8 @@ mod tests {
         assert_eq!(probe(known(&HELLO[..4]), known(SERVER)), Probe::More);
         let late_http = (HTTP, Start::Unknown);
         assert_eq!(probe(late_http, (&records(3, &[40, 40, 40]), Start::Unknown)), Probe::More);
-        let view = View::new(Transport::Udp, Said { bytes: HELLO, start: Start::Known }, Said::NOTHING);
+        let view =
+            View::new(Transport::Udp, Said { bytes: HELLO, start: Start::Known }, Said::NOTHING);
         assert_eq!(Tls.probe(&view), Probe::No);
     }
 

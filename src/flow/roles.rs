@@ -16,8 +16,17 @@ pub fn first_guess(
         _ if src.port() != dst.port() && src.port().min(dst.port()) < 1024 => {
             (src.port() > dst.port(), Roles::Port)
         }
+        // A port that operating systems hand out to clients, and one that they do not.
+        _ if is_ephemeral(src.port()) != is_ephemeral(dst.port()) => {
+            (is_ephemeral(src.port()), Roles::Port)
+        }
         _ => (true, Roles::Guess),
     }
+}
+
+/// Default range of Linux (`net.ipv4.ip_local_port_range`) and of IANA above it.
+const fn is_ephemeral(port: u16) -> bool {
+    port >= 32_768
 }
 
 #[cfg(test)]
@@ -31,6 +40,7 @@ mod tests {
         assert_eq!(first_guess(at(5432), at(40000), known), (false, Roles::Port));
         assert_eq!(first_guess(at(40000), at(5432), known), (true, Roles::Port));
         assert_eq!(first_guess(at(40000), at(443), known), (true, Roles::Port));
+        assert_eq!(first_guess(at(8443), at(40000), known), (false, Roles::Port));
         assert_eq!(first_guess(at(40000), at(50000), known), (true, Roles::Guess));
     }
 }

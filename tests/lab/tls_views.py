@@ -224,7 +224,7 @@ session("truncated-128-tls12", "copies cut to 128 bytes: the start of every segm
         shapes=[shape.truncate(128)], keep=False,
         facts={"why": "SNI is cut off; version and cipher may be seen or not"})
 session("truncated-128-tls13", "copies cut to 128 bytes: the start of every segment", ["-tls1_3"], holes=True,
-        shapes=[shape.truncate(128)], keep=False, facts={"why": "SNI, version and cipher are cut off"})
+        shapes=[shape.truncate(128)], keep=False, facts={"why": "SNI, version and cipher are cut off", "outcome": "unknown"})
 session("truncated-256-tls13", "copies cut to 256 bytes: ServerHello is whole, ClientHello up to the SNI", ["-tls1_3"],
         holes=True, shapes=[shape.truncate(256)], keep=False,
         facts={"tls_version": "TLSv1.3", "tls_cipher": "TLS_AES_256_GCM_SHA384", "sni": NAME})

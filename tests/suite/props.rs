@@ -136,8 +136,7 @@ fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
         .values()
         .map(|[client, server]| {
             let said = |bytes| Said { bytes, start: Start::Known };
-            let view =
-                View::new(Transport::Tcp, said(client), said(server));
+            let view = View::new(Transport::Tcp, said(client), said(server));
             let matches = |d: &&&dyn cleartap::detect::Detector| {
                 d.info().transports.contains(&Transport::Tcp)
                     && matches!(d.probe(&view), Probe::Match(_))
