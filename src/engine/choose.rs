@@ -27,15 +27,15 @@ pub(super) enum Choice {
 }
 
 impl Choice {
-    /// Whether other views should be asked: nobody recognised this one, or it was joined late, where a detector may
-    /// wait for ever for the beginning.
+    /// Whether other views should be asked: nobody recognised this one; or it was joined late or is over, where a
+    /// detector may wait for ever; or it has no handshake that tells who is the client.
     pub(super) fn leaves_open(&self, view: &View<'_>) -> bool {
         let late = [view.client, view.server]
             .iter()
             .any(|said| said.start == Start::Unknown && !said.bytes.is_empty());
         match self {
             Self::Nobody => true,
-            Self::Waiting => late,
+            Self::Waiting => late || view.ended || view.transport != Transport::Tcp,
             Self::Found(_) => false,
         }
     }

@@ -211,12 +211,9 @@ impl Session {
         let direction = self.direction(Side::Server);
         let stream = self.stream(direction);
         let following = matches!(self.phase, Phase::Following(_));
-        let readable = following && !self.muted.get(direction).copied().unwrap_or(true);
-        if readable
-            && stream.has_known_start()
-            && stream.offset() == 0
-            && !stream.unread().is_empty()
-        {
+        let muted = self.muted.get(direction).copied().unwrap_or(true);
+        let untouched = stream.has_known_start() && stream.offset() == 0;
+        if following && !muted && untouched && !stream.unread().is_empty() {
             self.summary.misfit(Side::Server);
         }
     }
