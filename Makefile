@@ -52,6 +52,7 @@ bench-smoke: ## benchmarks run once, so that they cannot rot
 
 lab: ## remake captures/ from real servers in network namespaces (root)
 	$(SUDO) tests/lab/lab.py all
+	tests/lab/demo_capture.py
 
 lab-check: ## captures against their stated truth, by an independent decoder
 	tests/lab/lab.py --check
