@@ -31,7 +31,7 @@ pub(super) struct AnalyzeArgs {
     /// Write one JSON record per flow to this file (- for standard output)
     #[arg(long, value_name = "OUT.jsonl")]
     flows: Option<PathBuf>,
-    /// Count only flows that pass: KEY=VALUE[,VALUE] or KEY!=VALUE (repeat; all must hold). Keys: encryption, app,
+    /// Count only flows that pass: KEY=VALUE or KEY!=VALUE, values separated by commas (repeat; all must hold). Keys: encryption, app,
     /// outcome, confidence, transport, scope, credentials, src, dst, ip, port
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
