@@ -239,7 +239,6 @@ impl Shard {
         let vantage = self.vantages.intern(segment.vantage);
         let (key, forward) = FlowKey::new(scope, segment.transport, segment.src, segment.dst);
         let direction = usize::from(!forward);
-        let guess = first_guess(segment.src, segment.dst, is_service);
         let arrival = Arrival { key, direction, vantage, segment, guess };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
         self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
@@ -458,6 +457,11 @@ fn transport_mask(transport: Transport) -> CandidateMask {
         Transport::Udp => udp,
         Transport::Esp => esp,
     }
+}
+
+/// Who is the client, by the ports of a flow's first packet.
+fn guess(segment: &Segment<'_>) -> (bool, Roles) {
+    first_guess(segment.src, segment.dst, is_service)
 }
 
 /// Whether a port is a usual one of any protocol we know.

@@ -32,7 +32,7 @@ impl Default for Limits {
             tcp_idle_ns: seconds(300),
             half_open_idle_ns: seconds(20),
             udp_idle_ns: seconds(60),
-            linger_ns: seconds(10),
+            linger_ns: seconds(3),
         }
     }
 }
@@ -63,8 +63,8 @@ pub struct Arrival<'s, 'a> {
     pub vantage: VantageId,
     /// The segment.
     pub segment: &'s Segment<'a>,
-    /// First guess: is the sender the client, and how sure.
-    pub guess: (bool, Roles),
+    /// First guess, asked for new flows only: is the sender the client, and how sure.
+    pub guess: fn(&Segment<'_>) -> (bool, Roles),
 }
 
 /// Flows by key.
@@ -376,7 +376,7 @@ impl<T: Default> FlowTable<T> {
 
 impl<T: Default> Flow<T> {
     fn begin(arrival: &Arrival<'_, '_>, serial: u64) -> Self {
-        let (sender_is_client, roles) = arrival.guess;
+        let (sender_is_client, roles) = (arrival.guess)(arrival.segment);
         let client = if sender_is_client { arrival.direction } else { 1 - arrival.direction };
         let origin = match arrival.key.transport {
             Transport::Tcp => Origin::Midstream,
