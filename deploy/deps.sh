@@ -2,16 +2,24 @@
 # Installs what a target needs on Debian: deps.sh demo|build|test. Elsewhere it names what is missing.
 set -eu
 
+# What must be there (a program, or a file by its path), and the Debian package that brings it.
+demo="cc:gcc /usr/include/stdio.h:libc6-dev"
+build="$demo /usr/include/pcap.h:libpcap-dev"
+test="$build c++:g++ ip:iproute2 setpriv:util-linux python3:python3"
 case "$1" in
-    demo) needs="cc:gcc" ;;
-    build) needs="cc:gcc pcap-config:libpcap-dev" ;;
-    test) needs="cc:gcc c++:g++ pcap-config:libpcap-dev ip:iproute2 python3:python3 tcpdump:tcpdump" ;;
+    demo) needs=$demo ;;
+    build) needs=$build ;;
+    test) needs=$test ;;
     *) echo "deps.sh: expected demo, build or test, not '$1'" >&2; exit 2 ;;
 esac
 
 missing=""
 for need in $needs; do
-    command -v "${need%%:*}" > /dev/null 2>&1 || missing="$missing ${need#*:}"
+    wanted=${need%%:*}
+    case "$wanted" in
+        /*) [ -e "$wanted" ] || missing="$missing ${need#*:}" ;;
+        *) command -v "$wanted" > /dev/null 2>&1 || missing="$missing ${need#*:}" ;;
+    esac
 done
 [ -n "$missing" ] || exit 0
 
