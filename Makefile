@@ -10,7 +10,7 @@ help: ## this list
 
 demo: ## build with few features and analyse a capture we ship
 	@deploy/deps.sh demo
-	$(CARGO) run --quiet --release --no-default-features -- analyze captures/demo.pcap
+	$(CARGO) run --quiet --no-default-features -- analyze captures/demo.pcap
 
 build: deps-build ## release binary with all features
 	$(CARGO) build --release
@@ -48,7 +48,7 @@ bench: ## benchmarks with a table of ns per packet
 	$(CARGO) bench
 
 bench-smoke: ## benchmarks run once, so that they cannot rot
-	$(CARGO) bench --bench packets -- --test
+	$(CARGO) bench --profile dev --bench packets -- --test
 
 lab: ## remake captures/ from real servers in network namespaces (root)
 	$(SUDO) tests/lab/lab.py all
