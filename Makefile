@@ -9,7 +9,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: ## build with few features and analyse a capture we ship
-	@deploy/deps.sh demo
+	@.ci/deps.sh demo
 	$(CARGO) run --quiet --no-default-features -- analyze captures/demo.pcap
 
 build: deps-build ## release binary with all features
@@ -35,7 +35,7 @@ doc: ## documentation builds without warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items
 
 deny: ## licences, bans, sources; advisories where there is network
-	@deploy/deny.sh
+	@.ci/deny.sh
 
 unit: ## unit tests and the suite, with and without live features
 	$(CARGO) test --no-default-features
@@ -58,10 +58,10 @@ lab-check: ## captures against their stated truth, by an independent decoder
 	tests/lab/lab.py --check
 
 deps-build:
-	@deploy/deps.sh build
+	@.ci/deps.sh build
 
 deps-test:
-	@deploy/deps.sh test
+	@.ci/deps.sh test
 
 clean: ## remove build products
 	$(CARGO) clean

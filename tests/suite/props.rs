@@ -111,8 +111,53 @@ fn no_detector_claims_another_protocols_opening() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// At every prefix of what was really said, a detector waits until it knows, and then never changes its mind.
+#[test]
+fn every_prefix_of_every_opening() {
+    for path in all() {
+        for [client, server] in first_payloads(&frames(&path)) {
+            for (sides, whole) in [(true, &client), (false, &server)] {
+                let mut last = vec![Probe::More; DETECTORS.len()];
+                for end in 0..=whole.len().min(2048) {
+                    let said = Said { bytes: &whole[..end], start: Start::Known };
+                    let nothing = Said::NOTHING;
+                    let (c, s) = if sides { (said, nothing) } else { (nothing, said) };
+                    let view = View::new(Transport::Tcp, c, s);
+                    for (detector, last) in DETECTORS.iter().zip(&mut last) {
+                        let answer = detector.probe(&view);
+                        let name = detector.info().name;
+                        let stays = match last {
+                            Probe::More => true,
+                            Probe::No => answer == Probe::No,
+                            Probe::Match(_) => matches!(answer, Probe::Match(_)),
+                        };
+                        assert!(stays, "{}: {name} at {end}: {last:?}", short_name(&path));
+                        *last = answer;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// For each flow that starts in the capture: which detectors match its first payloads, the client being known.
 fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
+    first_payloads(frames)
+        .iter()
+        .map(|[client, server]| {
+            let said = |bytes| Said { bytes, start: Start::Known };
+            let view = View::new(Transport::Tcp, said(client), said(server));
+            let matches = |d: &&&dyn cleartap::detect::Detector| {
+                d.info().transports.contains(&Transport::Tcp)
+                    && matches!(d.probe(&view), Probe::Match(_))
+            };
+            DETECTORS.iter().filter(matches).map(|d| d.info().name).collect()
+        })
+        .collect()
+}
+
+/// The first payload of the client and of the server, for each flow that starts in the capture.
+fn first_payloads(frames: &[Owned]) -> Vec<[Vec<u8>; 2]> {
     use std::collections::BTreeMap;
     let mut flows = BTreeMap::<String, [Vec<u8>; 2]>::new();
     let mut decoder = cleartap::wire::Decoder::default();
@@ -132,16 +177,5 @@ fn openings(frames: &[Owned]) -> Vec<Vec<&'static str>> {
             side.extend_from_slice(segment.payload);
         }
     }
-    flows
-        .values()
-        .map(|[client, server]| {
-            let said = |bytes| Said { bytes, start: Start::Known };
-            let view = View::new(Transport::Tcp, said(client), said(server));
-            let matches = |d: &&&dyn cleartap::detect::Detector| {
-                d.info().transports.contains(&Transport::Tcp)
-                    && matches!(d.probe(&view), Probe::Match(_))
-            };
-            DETECTORS.iter().filter(matches).map(|d| d.info().name).collect()
-        })
-        .collect()
+    flows.into_values().collect()
 }
