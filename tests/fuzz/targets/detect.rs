@@ -16,18 +16,33 @@ fuzz_target!(|data: &[u8]| {
     let start = if flags & 1 == 0 { Start::Known } else { Start::Unknown };
     let transport = if flags & 2 == 0 { Transport::Tcp } else { Transport::Udp };
     for detector in DETECTORS.iter().filter(|d| d.info().transports.contains(&transport)) {
-        probe(*detector, transport, start, [client, server]);
-        follow(*detector, start, [client, server]);
+        let (silent, heard): ([&[u8]; 2], _) = ([&[], &[]], [client, server]);
+        // The client first, the server first; then the other answers.
+        for spoken in [[client, &[]], [&[], server]] {
+            let last = probe(*detector, transport, start, Probe::More, [silent, spoken]);
+            // A server may have been believed while the client was silent: that verdict would have been final.
+            if last == Probe::No || !spoken[0].is_empty() {
+                probe(*detector, transport, start, last, [spoken, heard]);
+            }
+        }
+        follow(*detector, start, heard);
     }
 });
 
-/// Asks about growing parts of the dialogue: `No` and `Match` must stay.
-fn probe(detector: &dyn Detector, transport: Transport, start: Start, said: [&[u8]; 2]) {
-    let mut last = Probe::More;
+/// Asks about growing parts of the dialogue, from one state of it to the next: `No` and `Match` must stay.
+fn probe(
+    detector: &dyn Detector,
+    transport: Transport,
+    start: Start,
+    mut last: Probe,
+    [before, after]: [[&[u8]; 2]; 2],
+) -> Probe {
+    let part = |side: usize, quarter: usize| {
+        let more = after[side].len() - before[side].len();
+        Said { bytes: &after[side][..before[side].len() + more * quarter / 4], start }
+    };
     for quarter in 1..=4 {
-        let [client, server] =
-            said.map(|bytes| Said { bytes: &bytes[..bytes.len() * quarter / 4], start });
-        let view = View::new(transport, client, server);
+        let view = View::new(transport, part(0, quarter), part(1, quarter));
         let answer = detector.probe(&view);
         if start == Start::Known {
             let name = detector.info().name;
@@ -40,6 +55,7 @@ fn probe(detector: &dyn Detector, transport: Transport, start: Start, said: [&[u
         detector.probe(&View { ended: true, ..view });
         last = answer;
     }
+    last
 }
 
 /// Reads the dialogue in turns, passing over what a step says it consumed.
