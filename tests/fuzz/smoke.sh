@@ -12,11 +12,11 @@ RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 bin="target/$(rustc -vV | sed -n 's/^host: //p')/release"
 
 mkdir -p artifacts
+find ../../captures -name '*.pcap' -print0 | sort -z | xargs -0 "$bin/seeds" > artifacts/seeds.log 2>&1 || {
+    tail -40 artifacts/seeds.log
+    exit 1
+}
 for target in frame detect file; do
-    mkdir -p "corpus/$target"
-    find ../../captures -name '*.pcap' -size -8k | sort | head -60 | while read -r capture; do
-        cp "$capture" "corpus/$target/$(echo "$capture" | tr '/' '_')"
-    done
     echo "fuzzing $target for $seconds s"
     "$bin/$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
         -artifact_prefix=artifacts/ "corpus/$target" > "artifacts/$target.log" 2>&1 || {

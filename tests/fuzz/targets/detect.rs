@@ -1,42 +1,72 @@
 //! Every detector on arbitrary dialogues: no panic, no wavering, steps that make sense.
+//!
+//! Input: flags, where the client's bytes end (two bytes, big endian), the client's bytes, the server's bytes.
 #![no_main]
 
 use cleartap::{
-    detect::{DETECTORS, FollowState, Probe, Said, Start, View},
+    detect::{DETECTORS, Detector, FollowState, Next, Probe, Said, Start, View},
     model::{Side, Transport},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[flags, cut], rest)) = data.split_first_chunk::<2>() else { return };
-    let (client, server) = rest.split_at(rest.len() * usize::from(cut) / 255);
+    let Some((&[flags, high, low], rest)) = data.split_first_chunk::<3>() else { return };
+    let cut = usize::from(u16::from_be_bytes([high, low])).min(rest.len());
+    let (client, server) = rest.split_at(cut);
     let start = if flags & 1 == 0 { Start::Known } else { Start::Unknown };
     let transport = if flags & 2 == 0 { Transport::Tcp } else { Transport::Udp };
     for detector in DETECTORS.iter().filter(|d| d.info().transports.contains(&transport)) {
-        let said = |bytes| Said { bytes, start };
-        let view = |c: &'_ [u8], s: &'_ [u8]| {
-            detector.probe(&View::new(transport, said(c), said(s)))
-        };
-        let half = view(&client[..client.len() / 2], server);
-        let whole = view(client, server);
+        let (silent, heard): ([&[u8]; 2], _) = ([&[], &[]], [client, server]);
+        // The client first, the server first; then the other answers.
+        for spoken in [[client, &[]], [&[], server]] {
+            let last = probe(*detector, transport, start, Probe::More, [silent, spoken]);
+            // A server may have been believed while the client was silent: that verdict would have been final.
+            if last == Probe::No || !spoken[0].is_empty() {
+                probe(*detector, transport, start, last, [spoken, heard]);
+            }
+        }
+        follow(*detector, start, heard);
+    }
+});
+
+/// Asks about growing parts of the dialogue, from one state of it to the next: `No` and `Match` must stay.
+fn probe(
+    detector: &dyn Detector,
+    transport: Transport,
+    start: Start,
+    mut last: Probe,
+    [before, after]: [[&[u8]; 2]; 2],
+) -> Probe {
+    let part = |side: usize, quarter: usize| {
+        let more = after[side].len() - before[side].len();
+        Said { bytes: &after[side][..before[side].len() + more * quarter / 4], start }
+    };
+    for quarter in 1..=4 {
+        let view = View::new(transport, part(0, quarter), part(1, quarter));
+        let answer = detector.probe(&view);
         if start == Start::Known {
-            match half {
-                Probe::No => assert_eq!(whole, Probe::No, "{}", detector.info().name),
-                Probe::Match(_) => {
-                    assert!(matches!(whole, Probe::Match(_)), "{}", detector.info().name);
-                }
+            let name = detector.info().name;
+            match last {
+                Probe::No => assert_eq!(answer, Probe::No, "{name}"),
+                Probe::Match(_) => assert!(matches!(answer, Probe::Match(_)), "{name}: {answer:?}"),
                 Probe::More => {}
             }
         }
-        let mut state = FollowState::default();
-        let mut left = [client, server];
-        for turn in 0..64 {
-            let (side, at) = if turn % 2 == 0 { (Side::Client, 0) } else { (Side::Server, 1) };
-            if left[at].is_empty() {
-                continue;
-            }
-            let step = detector.follow(&mut state, side, said(left[at]));
-            left[at] = left[at].get(step.consumed..).unwrap_or(&[]);
+        detector.probe(&View { ended: true, ..view });
+        last = answer;
+    }
+    last
+}
+
+/// Reads the dialogue in turns, passing over what a step says it consumed.
+fn follow(detector: &dyn Detector, start: Start, mut left: [&[u8]; 2]) {
+    let mut state = FollowState::default();
+    for turn in 0..64 {
+        let (side, at) = if turn % 2 == 0 { (Side::Client, 0) } else { (Side::Server, 1) };
+        let step = detector.follow(&mut state, side, Said { bytes: left[at], start });
+        left[at] = left[at].get(step.consumed..).unwrap_or(&[]);
+        if step.next != Next::Continue {
+            return;
         }
     }
-});
+}

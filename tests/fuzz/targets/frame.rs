@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let mut time = Timestamp(1_700_000_000_000_000_000);
     let mut emit = |emitted: cleartap::engine::Emitted| assert_eq!(emitted.record.schema, 1);
     while let Some((length, tail)) = rest.split_first_chunk::<2>() {
-        let length = usize::from(u16::from_be_bytes(*length) & 0x7ff).min(tail.len());
+        let length = usize::from(u16::from_be_bytes(*length) & 0x1fff).min(tail.len());
         let (bytes, tail) = tail.split_at(length);
         rest = tail;
         time.0 += u64::from(step) * 10_000_000;
