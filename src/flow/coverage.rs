@@ -81,6 +81,11 @@ impl Coverage {
         self.count == 0 && !self.overflow
     }
 
+    /// Whether anything was seen.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Holes open now.
     pub fn holes(&self) -> u32 {
         u32::from(self.count) + u32::from(self.overflow)
