@@ -66,6 +66,12 @@ impl Talk {
         self
     }
 
+    /// Nothing is said for so long.
+    pub const fn pause(mut self, seconds: u64) -> Self {
+        self.time_ns += seconds * 1_000_000_000;
+        self
+    }
+
     fn push(&mut self, from_client: bool, flags: u8, payload: &[u8]) {
         self.time_ns += 1_000_000;
         let (me, peer) = if from_client { (0, 1) } else { (1, 0) };
