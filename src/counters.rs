@@ -19,6 +19,8 @@ pub struct Counters {
     pub decoder: wire::Counters,
     /// Frames of an outer source or VNI that is not allowed.
     pub not_allowed: u64,
+    /// Segments of vantages beyond the number that can be told apart.
+    pub vantages_crowded_out: u64,
     /// Copies of flows that a second vantage mirrored.
     pub duplicates: u64,
     /// Sessions closed because the memory bound was reached.
@@ -89,6 +91,7 @@ impl Counters {
             ("scope_collision", self.table.scope_collision),
             ("stray", self.table.stray),
             ("duplicates", self.duplicates),
+            ("vantages_crowded_out", self.vantages_crowded_out),
             ("not_allowed", self.not_allowed),
             ("records_dropped", self.records_dropped),
             ("kernel_drops", self.drops.kernel),

@@ -35,7 +35,7 @@ pub(super) struct AnalyzeArgs {
     /// outcome, confidence, transport, scope, credentials, src, dst, ip, port
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
-    /// Exit with 3 if such a flow was seen (established ones only; attempts and refusals do not count)
+    /// Exit with 3 if such a flow was seen
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Vec<FailOn>,
     /// Treat all files as one timeline (rotated captures), in the order given
@@ -62,7 +62,7 @@ enum Format {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum FailOn {
-    /// A flow in cleartext
+    /// A flow in cleartext that is in use (established; attempts and refusals do not count)
     Plaintext,
     /// Credentials in clear, hashes included
     Credentials,

@@ -183,7 +183,7 @@ fn sum(lengths: [usize; 4]) -> usize {
 /// A side joined late. Two headers that meet prove TLS at the first byte, where a segment began (chance of random data
 /// about 2^-46). So does the sealed alert that ends a session (2^-35). Behind the first byte it takes three headers of
 /// application data (2^-70 for each place): handshakes are also carried inside other protocols (`OpenVPN`, TDS). A hello
-/// behind the lines (or XML) of a clear preamble also counts.
+/// behind the line (or XML) that announces it also counts; behind other lines it may be what an upload carries.
 ///
 /// Never [`Heard::Other`]: a record of 16 KiB can hide its header from us for long.
 fn midstream(bytes: &[u8]) -> Heard {
@@ -195,9 +195,8 @@ fn midstream(bytes: &[u8]) -> Heard {
     }
     let text = is_text(bytes);
     for (offset, rest) in suffixes(bytes).take(SCAN_BYTES_MAX) {
-        let line_ended = matches!(bytes.get(offset.wrapping_sub(1)), Some(b'\n' | b'>'));
         if rest.first() == Some(&RecordHeader::HANDSHAKE)
-            && line_ended
+            && bytes.get(..offset).is_some_and(announces_tls)
             && let Ok(Some(proof)) = hello(rest)
         {
             return Heard::Tls(proof.at(offset));
@@ -208,6 +207,15 @@ fn midstream(bytes: &[u8]) -> Heard {
     }
     // The other side's records prove nothing against a side that evidently talks in clear.
     if text { Heard::Unsure } else { Heard::Opaque }
+}
+
+/// Whether these bytes end with a line or an XML element that names TLS: `STARTTLS`, `AUTH TLS`, `STLS`, `<starttls/>`.
+fn announces_tls(before: &[u8]) -> bool {
+    let Some((b'\n' | b'>', line)) = before.split_last() else { return false };
+    let start = line.len().saturating_sub(ANNOUNCEMENT_BYTES);
+    let line = line.get(start..).unwrap_or(line);
+    let line = line.rsplit(|b| matches!(b, b'\n' | b'<')).next().unwrap_or_default();
+    line.windows(3).any(|word| word.eq_ignore_ascii_case(b"TLS"))
 }
 
 /// Length from the first to the end of the last of `links` record headers that meet.
@@ -304,6 +312,8 @@ const HELLO_LENGTH_MAX: u32 = 0x0002_00ff;
 const CLEAR_LENGTH_MAX: u16 = 1 << 14;
 /// Offsets tried when the first byte is not a header.
 const SCAN_BYTES_MAX: usize = 2048;
+/// Longest announcement of TLS looked at.
+const ANNOUNCEMENT_BYTES: usize = 128;
 /// Bytes that must all be text for a side to be text.
 const TEXT_BYTES: usize = 32;
 /// Alerts of RFC 8446 section 6 and its predecessors (IANA TLS Alerts).
@@ -460,6 +470,11 @@ mod tests {
             (with(&[0x14, 3, 3, 0, 1, 1], &[0x16, 3, 3, 0, 40]), Some("tls.records")),
             (with(b"a2 STARTTLS\r\n", HELLO), Some("tls.client-hello")),
             (with(b"<starttls/>", HELLO), Some("tls.client-hello")),
+            (with(b"EHLO x\r\nauth tls\r\n", HELLO), Some("tls.client-hello")),
+            // An upload that carries a recorded hello.
+            (with(b"PUT /tls HTTP/1.1\r\nContent-Length: 99\r\n\r\n", HELLO), None),
+            (with(b"HTTP/1.1 200 OK\r\n\r\n11\r\n", HELLO), None),
+            (with(b"<data>", HELLO), None),
             (
                 with(
                     b"PUT /capture HTTP/1.1\r\nContent-Type: application/x\r\n\r\n",

@@ -49,6 +49,26 @@ impl Choice {
     }
 }
 
+/// How often detectors are asked: all is read anew each time, and a sender may send single bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Unread bytes when they were last asked.
+    asked_at: usize,
+}
+
+impl Pace {
+    /// Whether the bytes have hardly grown since, so that asking can wait.
+    pub(super) fn is_too_soon(&mut self, unread: usize) -> bool {
+        let grown = unread.checked_sub(self.asked_at);
+        let too_soon =
+            unread > ASK_ALWAYS_BYTES && grown.is_some_and(|n| n < unread / ASK_AGAIN_SHARE);
+        if !too_soon {
+            self.asked_at = unread;
+        }
+        too_soon
+    }
+}
+
 /// The first detector in registry order that does not say no. With `decide`, one that still waits is passed over.
 pub(super) fn choose(
     view: &View<'_>,
@@ -122,4 +142,21 @@ pub(super) fn waits_for_client(view: &View<'_>, found: &Found) -> bool {
         && view.client.bytes.is_empty()
         && view.server.start == Start::Known
         && index(found.answer.mark.side) == 1
+}
+
+/// Up to so many bytes detectors are asked at every segment, then whenever the bytes have grown by such a share.
+const ASK_ALWAYS_BYTES: usize = 256;
+const ASK_AGAIN_SHARE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_bytes_are_not_each_a_reason_to_read_all_again() {
+        let mut pace = Pace::default();
+        let asked = (1..=2048).filter(|unread| !pace.is_too_soon(*unread)).count();
+        assert!((256..300).contains(&asked), "{asked}");
+        assert!(!pace.is_too_soon(400), "less than before: another place");
+    }
 }

@@ -147,7 +147,8 @@ struct Settled {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Published {
-    totals: [u64; 4],
+    /// Packets and bytes, by direction of the flow's key: roles may yet be exchanged.
+    totals: [[u64; 2]; 2],
     last: Timestamp,
 }
 
@@ -199,6 +200,7 @@ impl Engine {
         Counters {
             table: self.shard.table.counters,
             decoder: *self.decoder.counters(),
+            vantages_crowded_out: self.shard.vantages.crowded_out,
             ..self.shard.counters.clone()
         }
     }
@@ -351,22 +353,30 @@ fn record(
     let mut record = report::record(flow, &verdict, vantages, scope, &settings.context);
     record.event = event;
     if event.is_some() {
-        let totals = [record.packets_c2s, record.packets_s2c, record.bytes_c2s, record.bytes_s2c];
-        let before = flow.data.published.as_ref().map_or([0; 4], |p| p.totals);
-        record.delta = Some(delta(before, totals));
-        flow.data.published = Some(Box::new(Published { totals, last: flow.last }));
+        let mut published = flow.data.published.take().unwrap_or_default();
+        record.delta = Some(delta(&mut published.totals, flow.client, &record));
+        published.last = flow.last;
+        flow.data.published = Some(published);
     }
     record
 }
 
-fn delta(before: [u64; 4], totals: [u64; 4]) -> Delta {
-    let [pc, ps, bc, bs] = before;
-    let [tpc, tps, tbc, tbs] = totals;
+/// Growth since the totals published, which are brought up to date. They never fall: another vantage may be counted by
+/// that saw less.
+fn delta(published: &mut [[u64; 2]; 2], client: usize, record: &Record) -> Delta {
+    let grow = |total: &mut u64, now: u64| {
+        let grown = now.saturating_sub(*total);
+        *total += grown;
+        grown
+    };
+    let [a, b] = published;
+    let ([packets_c2s, bytes_c2s], [packets_s2c, bytes_s2c]) =
+        if client == 0 { (a, b) } else { (b, a) };
     Delta {
-        packets_c2s_delta: tpc.saturating_sub(pc),
-        packets_s2c_delta: tps.saturating_sub(ps),
-        bytes_c2s_delta: tbc.saturating_sub(bc),
-        bytes_s2c_delta: tbs.saturating_sub(bs),
+        packets_c2s_delta: grow(packets_c2s, record.packets_c2s),
+        packets_s2c_delta: grow(packets_s2c, record.packets_s2c),
+        bytes_c2s_delta: grow(bytes_c2s, record.bytes_c2s),
+        bytes_s2c_delta: grow(bytes_s2c, record.bytes_s2c),
     }
 }
 

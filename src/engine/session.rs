@@ -4,7 +4,7 @@
 //! a TLS layer is read until nothing more can be learnt. Then the session is over and only its [`Summary`] stays.
 
 use super::{
-    choose::{Choice, Found, choose, choose_alone, choose_answer, waits_for_client},
+    choose::{Choice, Found, Pace, choose, choose_alone, choose_answer, waits_for_client},
     summary::Summary,
     texture,
     trace::{Trace, TraceEvent, TraceStep},
@@ -42,6 +42,8 @@ pub(super) struct Session {
     /// Streams that can no longer be read in this layer.
     muted: [bool; 2],
     restarts: u8,
+    /// When detectors were last asked.
+    pace: Pace,
     /// Whose bytes were recognised: that side is read first.
     first_speaker: Side,
     /// Bytes were lost while watching.
@@ -113,6 +115,7 @@ impl Session {
             follow: FollowState::default(),
             muted: [false; 2],
             restarts: RESTARTS_MAX,
+            pace: Pace::default(),
             first_speaker: Side::Client,
             broken: false,
             budget_bytes: FOLLOW_BYTES_MAX,
@@ -196,7 +199,7 @@ impl Session {
     pub(super) fn summary(&self) -> Summary {
         let mut summary = self.summary.clone();
         if let Phase::Handshake(reader) = &self.phase {
-            summarise(&mut summary, reader);
+            summary.handshake(reader);
         }
         summary
     }
@@ -247,7 +250,9 @@ impl Session {
         self.note(|| TraceEvent::Bytes { side, offset, length });
         if !room && length > 0 && matches!(self.phase, Phase::Watching) {
             self.advance(false, true);
-            self.give_up_watching();
+            if matches!(self.phase, Phase::Watching) {
+                self.give_up_watching();
+            }
             return Pushed::Nothing;
         }
         if room { Pushed::Grown } else { Pushed::Nothing }
@@ -293,6 +298,10 @@ impl Session {
     fn watch(&mut self, roles_certain: bool, last: bool) -> bool {
         let full = self.streams.iter().any(|s| s.unread().len() >= PREFIX_BYTES_MAX);
         let decide = last || full;
+        let unread = self.streams.iter().map(|s| s.unread().len()).sum();
+        if !decide && self.pace.is_too_soon(unread) {
+            return false;
+        }
         let mut masks = self.masks;
         let view = View { ended: last, ..self.view() };
         let mut answer = choose(&view, masks.get_mut(0), decide, false);
@@ -509,7 +518,7 @@ impl Session {
             return;
         }
         if let Phase::Handshake(reader) = &self.phase {
-            summarise(&mut self.summary, reader);
+            self.summary.handshake(reader);
         }
         self.phase = Phase::Over;
         self.streams = [Stream::default(), Stream::default()];
@@ -582,17 +591,4 @@ impl Session {
             trace.push(event());
         }
     }
-}
-
-/// Adds what a handshake reader knows.
-fn summarise(summary: &mut Summary, reader: &TlsReader) {
-    for side in [Side::Client, Side::Server] {
-        if reader.spoke(side) {
-            summary.fit(side);
-        }
-        if reader.mismatch(side) {
-            summary.misfit(side);
-        }
-    }
-    summary.tls(reader.finish(), reader.outcome(), reader.null_cipher());
 }

@@ -3,6 +3,7 @@
 use crate::{
     detect::{Facts, Match},
     flow::Flow,
+    inspect::tls::TlsReader,
     model::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Origin, Outcome,
         PlaintextReason, Roles, Side, Transport, UnknownReason, Verdict,
@@ -104,8 +105,21 @@ impl Summary {
         self.pending_upgrade = upgrade;
     }
 
+    /// Adds what a handshake reader knows.
+    pub(super) fn handshake(&mut self, reader: &TlsReader) {
+        for side in [Side::Client, Side::Server] {
+            if reader.spoke(side) {
+                self.fit(side);
+            }
+            if reader.mismatch(side) {
+                self.misfit(side);
+            }
+        }
+        self.tls(reader.finish(), reader.outcome(), reader.null_cipher());
+    }
+
     /// What the handshake reader knows, and how the handshake stands.
-    pub(super) fn tls(&mut self, facts: TlsFacts, outcome: Outcome, null_cipher: bool) {
+    fn tls(&mut self, facts: TlsFacts, outcome: Outcome, null_cipher: bool) {
         if null_cipher {
             self.encryption = Some(Encryption::Plaintext);
             self.reason = Some(PlaintextReason::NullCipher);

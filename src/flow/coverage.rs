@@ -3,12 +3,17 @@
 /// Holes remembered at once; with more the counts simply stay `partial`.
 const HOLES_MAX: usize = 3;
 
+/// Sequence numbers looked back on; a long stream's beginning lies further back than 32 bits can tell.
+const LOOKBACK: u32 = 1 << 30;
+
 /// Sequence space seen, as an outer range and the holes in it. 32-bit arithmetic wraps as TCP does.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     start: u32,
     end: u32,
     begun: bool,
+    /// The range has grown beyond [`LOOKBACK`]: what lies before its last part has all been seen or missed.
+    long: bool,
     overflow: bool,
     holes: [(u32, u32); HOLES_MAX],
     count: u8,
@@ -33,7 +38,12 @@ impl Coverage {
             (self.start, self.end, self.begun) = (seq, end, true);
             return Seen::New;
         }
-        if before(seq, self.start) {
+        self.long |= self.end.wrapping_sub(self.start) >= LOOKBACK;
+        let low = self.low();
+        if self.long && before(seq, low) {
+            return Seen::Again;
+        }
+        if before(seq, low) {
             // Reordered at the very beginning: what lies between is a hole.
             if before(end, self.start) {
                 self.open_hole(end, self.start);
@@ -56,9 +66,24 @@ impl Coverage {
         if filled { Seen::New } else { Seen::Again }
     }
 
+    /// The first number, or of a long range the first that is looked back on.
+    const fn low(&self) -> u32 {
+        if self.long { self.end.wrapping_sub(LOOKBACK) } else { self.start }
+    }
+
+    /// Whether a SYN numbered `seq` can have begun this range: nothing was seen at or before it.
+    pub const fn may_begin_at(&self, seq: u32) -> bool {
+        !self.begun || !self.long && !before(self.start, seq)
+    }
+
     /// Whether everything between the first and the last number was seen.
     pub const fn is_gapless(&self) -> bool {
         self.count == 0 && !self.overflow
+    }
+
+    /// Whether anything was seen.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Holes open now.
@@ -94,8 +119,8 @@ impl Coverage {
         if !self.begun {
             return 0;
         }
-        if before(seq, self.start) {
-            return self.start.wrapping_sub(seq);
+        if before(seq, self.low()) {
+            return self.low().wrapping_sub(seq);
         }
         if before(self.end, seq) {
             return seq.wrapping_sub(self.end);
@@ -179,6 +204,23 @@ mod tests {
         assert_eq!(c.add(4, 6), Seen::New);
         assert!(c.is_gapless());
         assert_eq!(c.add(2, 4), Seen::Again);
+    }
+
+    #[test]
+    fn streams_longer_than_the_sequence_space_stay_whole() {
+        let mut c = Coverage::default();
+        let mut seq = 5_u32;
+        for _ in 0..120_000 {
+            assert_eq!(c.add(seq, 60_000), Seen::New);
+            seq = seq.wrapping_add(60_000);
+        }
+        assert!(c.is_gapless());
+        assert_eq!(c.distance(seq), 0);
+        assert_eq!(c.add(seq.wrapping_sub(10), 10), Seen::Again);
+        c.add(seq.wrapping_add(10), 10);
+        assert_eq!(c.holes(), 1);
+        assert_eq!(c.add(seq, 10), Seen::New);
+        assert!(c.is_gapless());
     }
 
     #[test]

@@ -135,9 +135,13 @@ impl Direction {
             None => Some(t.coverage.clone()),
         });
         let Some(widest) = widest else { return (&self.main, true) };
-        let complete = |t: &&Tally| t.coverage.is_gapless() && t.coverage.same_bounds(&widest);
         // A lost pure acknowledgement leaves no hole, so among equals the one that saw most is nearest to the truth.
         let most = |t: &&Tally| (t.packets, t.bytes, std::cmp::Reverse(t.vantage));
+        // Without sequence numbers vantages that saw unequal numbers of packets may each have missed some.
+        let packets = self.main.packets;
+        let unequal = !widest.has_begun() && self.tallies().any(|t| t.packets != packets);
+        let complete =
+            |t: &&Tally| !unequal && t.coverage.is_gapless() && t.coverage.same_bounds(&widest);
         match self.tallies().filter(complete).max_by_key(most) {
             Some(tally) => (tally, true),
             None => (self.tallies().max_by_key(most).unwrap_or(&self.main), false),
@@ -181,7 +185,8 @@ impl<T> Flow<T> {
         if let Some(dir) = self.directions.get_mut(direction) {
             dir.fin |= tcp.has(TcpHeader::FIN);
         }
-        if tcp.has(TcpHeader::RST) {
+        // After both FINs an RST only hurries the end.
+        if tcp.has(TcpHeader::RST) && self.state == State::Open {
             self.state = State::Reset;
         } else if self.state == State::Open && self.directions.iter().all(|d| d.fin) {
             self.state = State::Closed;
@@ -226,5 +231,67 @@ impl<T> Flow<T> {
             (Transport::Tcp, _) => limits.linger_ns,
             (Transport::Udp | Transport::Esp, _) => limits.udp_idle_ns,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Endpoint, ScopeId};
+
+    fn datagram(source: u16, destination: u16) -> Segment<'static> {
+        Segment {
+            time: Timestamp(0),
+            vantage: None,
+            endpoint_id: 0,
+            transport: Transport::Udp,
+            src: Endpoint::from(([10, 0, 0, 1], source)),
+            dst: Endpoint::from(([10, 0, 0, 2], destination)),
+            tcp: None,
+            payload: b"x",
+            payload_len: 1,
+            ip_len: 29,
+        }
+    }
+
+    #[test]
+    fn datagrams_that_two_vantages_saw_in_unequal_numbers_are_not_counted_exactly() {
+        for (seen, exact) in [([5, 5], true), ([5, 4], false), ([4, 5], false), ([5, 0], true)] {
+            let mut direction = Direction::default();
+            for (vantage, count) in (1..).zip(seen) {
+                for _ in 0..count {
+                    direction.count(VantageId(vantage), &datagram(40_000, 53));
+                }
+            }
+            let (tally, said) = direction.elected();
+            assert_eq!((tally.packets, said), (5, exact), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_pushes_out_the_idle_not_the_busy() {
+        let limits = Limits { flows_max: 3, ..Limits::default() };
+        let mut table = FlowTable::<()>::new(limits);
+        let mut ended = Vec::new();
+        let mut arrive = |port: u16, second: u64| {
+            let segment = Segment { time: Timestamp(second * 1_000_000_000), ..datagram(port, 53) };
+            let (key, _) = FlowKey::new(ScopeId(0), Transport::Udp, segment.src, segment.dst);
+            table.expire(segment.time, &mut ended);
+            let guess = (true, Roles::Guess);
+            let vantage = VantageId(0);
+            table.arrive(
+                &Arrival { key, direction: 0, vantage, segment: &segment, guess },
+                &mut ended,
+            );
+        };
+        arrive(1, 0);
+        for second in 1..30 {
+            arrive(1, second);
+        }
+        arrive(2, 10);
+        arrive(3, 29);
+        arrive(4, 30);
+        let ports: Vec<u16> = ended.iter().map(|f| f.key.a.port()).collect();
+        assert_eq!(ports, [2]);
     }
 }

@@ -105,8 +105,12 @@ impl Stream {
         if self.data.len() > before { Pushed::Grown } else { Pushed::Nothing }
     }
 
-    /// A UDP datagram; false when there is no room under `bytes_max`.
+    /// A UDP datagram; false when there is no room under `bytes_max`. A single one that is longer is cut.
     pub fn push_datagram(&mut self, bytes: &[u8], bytes_max: usize) -> bool {
+        let bytes = match bytes.get(..bytes_max.saturating_sub(2)) {
+            Some(head) if self.data.is_empty() => head,
+            _ => bytes,
+        };
         let Ok(length) = u16::try_from(bytes.len()) else { return false };
         if bytes.is_empty() || self.data.len() + bytes.len() + 2 > bytes_max {
             return false;
@@ -339,5 +343,8 @@ mod tests {
         assert!(s.push_datagram(b"de", 16));
         assert!(!s.push_datagram(&[0; 10], 16));
         assert_eq!(s.unread(), b"\0\x03abc\0\x02de");
+        let mut s = Stream::default();
+        assert!(s.push_datagram(b"abcdefgh", 8));
+        assert_eq!(s.unread(), b"\0\x06abcdef");
     }
 }

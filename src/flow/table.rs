@@ -98,6 +98,8 @@ const NIL: u32 = u32::MAX;
 const WHEEL_SECONDS: u64 = 512;
 /// Sequence numbers further apart than this belong to different connections.
 const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
+/// Busy flows put in their place at most before one flow is pushed out.
+const EVICTION_TRIES_MAX: usize = 16;
 /// Connections of one key told apart at once.
 const SIBLINGS_MAX: usize = 8;
 
@@ -223,6 +225,9 @@ impl<T: Default> FlowTable<T> {
         while let Some(slot) = self.slots.get(index(at)) {
             if let Some(flow) = &slot.flow {
                 let knows = flow.directions.iter().any(|d| d.knows(arrival.vantage));
+                if flow.is_begun_by(arrival) {
+                    return (Some(at), Fit::Belongs);
+                }
                 let fit = flow.fit(arrival, knows);
                 if knows {
                     return (Some(at), if fit == Fit::Reuse { fit } else { Fit::Belongs });
@@ -299,15 +304,31 @@ impl<T: Default> FlowTable<T> {
 
     /// Pushes out the flow that is due next.
     fn evict(&mut self, ended: &mut Vec<Flow<T>>) {
-        let turned = self.turned.unwrap_or(0);
-        let due = (0..WHEEL_SECONDS)
-            .filter_map(|ahead| self.wheel.get(wheel_index(turned + ahead)).copied())
-            .find(|at| *at != NIL);
-        if let Some(mut flow) = due.and_then(|at| self.remove(at)) {
+        let mut due = self.next_due();
+        // Packets do not move a flow on the wheel, so one that is still busy is put where it belongs first.
+        for _ in 0..EVICTION_TRIES_MAX {
+            let Some((at, second)) = due else { break };
+            let flow = self.slots.get(index(at)).and_then(|slot| slot.flow.as_ref());
+            let busy = flow.is_some_and(|f| f.due(&self.limits).seconds() > second);
+            if !busy {
+                break;
+            }
+            self.schedule(at);
+            due = self.next_due();
+        }
+        if let Some(mut flow) = due.and_then(|(at, _)| self.remove(at)) {
             self.counters.evicted += 1;
             flow.state = State::Evicted;
             ended.push(flow);
         }
+    }
+
+    /// The flow that the wheel reaches next, and when.
+    fn next_due(&self) -> Option<(u32, u64)> {
+        let turned = self.turned.unwrap_or(0);
+        (turned..turned + WHEEL_SECONDS)
+            .filter_map(|second| Some((*self.wheel.get(wheel_index(second))?, second)))
+            .find(|(at, _)| *at != NIL)
     }
 
     /// One second of the wheel: what is idle ends, the rest is put where it is due.
@@ -402,6 +423,13 @@ impl<T> Flow<T> {
         Timestamp(self.last.0.saturating_add(self.idle_ns_max(limits)))
     }
 
+    /// Whether this is a copy of the SYN that began the flow.
+    fn is_begun_by(&self, arrival: &Arrival<'_, '_>) -> bool {
+        let isn = self.directions.get(arrival.direction).and_then(|d| d.isn);
+        let syn = arrival.segment.tcp.filter(|tcp| tcp.has(TcpHeader::SYN));
+        syn.is_some_and(|tcp| isn == Some(tcp.seq))
+    }
+
     /// How a segment of this key relates to this flow (design decision 8).
     fn fit(&self, arrival: &Arrival<'_, '_>, knows: bool) -> Fit {
         let Some(tcp) = arrival.segment.tcp else { return Fit::Belongs };
@@ -410,7 +438,9 @@ impl<T> Flow<T> {
         let distance = direction.tallies().map(|t| t.coverage.distance(tcp.seq)).min().unwrap_or(0);
         let far = distance > SEQUENCE_DISTANCE_MAX;
         if tcp.has(TcpHeader::SYN) {
-            let same = direction.isn.map_or(!far, |isn| isn == tcp.seq);
+            // Without a SYN seen, this is a late copy of it only if it stands before all that was seen.
+            let begins = !far && direction.tallies().all(|t| t.coverage.may_begin_at(tcp.seq));
+            let same = direction.isn.map_or(begins, |isn| isn == tcp.seq);
             let reply = tcp.has(TcpHeader::ACK);
             return match (same, knows, open) {
                 (true, ..) => Fit::Belongs,

@@ -8,17 +8,22 @@ use crate::model::Vantage;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VantageId(pub u16);
 
-/// Vantages seen, in order of appearance. Bounded: the last number stands for all that came after.
+/// All vantages that found no room in the table.
+const OTHERS: VantageId = VantageId(u16::MAX);
+
+/// Vantages seen, in order of appearance. Bounded: one number, which names none, stands for all that came too late.
 #[derive(Debug)]
 pub struct VantageTable {
     ids: HashMap<Vantage, VantageId, foldhash::fast::RandomState>,
     list: Vec<Option<Vantage>>,
     last: Option<(Vantage, VantageId)>,
+    /// Segments of vantages that found no room: copies of them are not told apart.
+    pub crowded_out: u64,
 }
 
 impl Default for VantageTable {
     fn default() -> Self {
-        Self { ids: HashMap::default(), list: vec![None], last: None }
+        Self { ids: HashMap::default(), list: vec![None], last: None, crowded_out: 0 }
     }
 }
 
@@ -32,15 +37,21 @@ impl VantageTable {
             return id;
         }
         let id = self.ids.get(&vantage).copied().unwrap_or_else(|| self.add(vantage));
-        self.last = Some((vantage, id));
+        if id == OTHERS {
+            self.crowded_out += 1;
+        } else {
+            self.last = Some((vantage, id));
+        }
         id
     }
 
     fn add(&mut self, vantage: Vantage) -> VantageId {
-        let Ok(number) = u16::try_from(self.list.len()) else { return VantageId(u16::MAX) };
-        self.list.push(Some(vantage));
-        self.ids.insert(vantage, VantageId(number));
-        VantageId(number)
+        let id = u16::try_from(self.list.len()).map_or(OTHERS, VantageId);
+        if id != OTHERS {
+            self.list.push(Some(vantage));
+            self.ids.insert(vantage, id);
+        }
+        id
     }
 
     /// The vantage of a number.
@@ -56,5 +67,23 @@ impl VantageTable {
     /// Whether none was seen.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_named_nobody() {
+        let mut table = VantageTable::default();
+        let vantage = |vni| Some(Vantage { source: [10, 0, 0, 1].into(), vni });
+        for vni in 0..65_534 {
+            table.intern(vantage(vni));
+        }
+        assert_eq!((table.len(), table.crowded_out), (65_534, 0));
+        let late = table.intern(vantage(70_000));
+        assert_eq!((table.get(late), table.crowded_out), (None, 1));
+        assert_eq!(table.intern(vantage(3)), VantageId(4));
     }
 }

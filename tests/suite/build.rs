@@ -7,6 +7,7 @@ use super::capture::Owned;
 pub const SYN: u8 = 2;
 pub const ACK: u8 = 16;
 pub const FIN: u8 = 1;
+pub const RST: u8 = 4;
 
 /// Where a copy was taken.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,12 @@ impl Talk {
         self
     }
 
+    /// Nothing is said for so long.
+    pub const fn pause(mut self, seconds: u64) -> Self {
+        self.time_ns += seconds * 1_000_000_000;
+        self
+    }
+
     fn push(&mut self, from_client: bool, flags: u8, payload: &[u8]) {
         self.time_ns += 1_000_000;
         let (me, peer) = if from_client { (0, 1) } else { (1, 0) };
@@ -80,6 +87,12 @@ impl Talk {
         let length = u32::try_from(payload.len()).unwrap();
         let control = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
         self.seq[me] = self.seq[me].wrapping_add(length + control);
+    }
+
+    /// Any segment; what it carries counts in the sequence numbers that follow.
+    pub fn segment(mut self, from_client: bool, flags: u8, payload: &[u8]) -> Self {
+        self.push(from_client, flags, payload);
+        self
     }
 
     /// The copies taken at one vantage.

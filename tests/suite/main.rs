@@ -32,4 +32,5 @@ mod scopes;
 mod secrets;
 mod tidy;
 mod truth;
+mod updates;
 mod vantages;

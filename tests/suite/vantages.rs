@@ -1,7 +1,7 @@
 //! A flow mirrored at both ends is one flow; two networks with the same addresses are two.
 
 use super::{
-    build::{At, Talk, merge},
+    build::{ACK, At, RST, Talk, merge},
     capture::{Owned, Random, records, text},
 };
 
@@ -108,4 +108,41 @@ fn ports_used_again_are_a_new_connection() {
     let list = records(&merge(&[first.copies(CLIENT_SIDE), shifted]));
     assert_eq!(list.len(), 2);
     assert!(list.iter().all(|r| text(r, "counts") == "exact" && r["packets_c2s"] == 44));
+}
+
+/// A minute later.
+fn later(frames: Vec<Owned>) -> Vec<Owned> {
+    let later = |mut f: Owned| {
+        f.time.0 += 60_000_000_000;
+        f
+    };
+    frames.into_iter().map(later).collect()
+}
+
+#[test]
+fn ports_used_again_near_the_numbers_of_a_flow_joined_late_are_a_new_connection() {
+    let late = http([100, 900]).copies(CLIENT_SIDE).split_off(3);
+    let tls = Talk::new(CLIENT, SERVER, [20_000, 30_000])
+        .handshake()
+        .client(&[&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3][..], &[7; 194]].concat())
+        .close();
+    let list = records(&[late, later(tls.copies(CLIENT_SIDE))].concat());
+    let classes: Vec<&str> = list.iter().map(|r| text(r, "encryption")).collect();
+    assert_eq!(classes, ["plaintext", "tls"]);
+}
+
+#[test]
+fn ports_used_again_are_one_connection_wherever_it_is_seen_first() {
+    let mut first = http([100, 900]).copies(CLIENT_SIDE);
+    first.truncate(20);
+    let second = http([0x5000_0000, 0x7000_0000]);
+    let copies = merge(&[second.copies(SERVER_SIDE), second.copies(CLIENT_SIDE)]);
+    let list = records(&[first, later(copies)].concat());
+    assert_eq!(list.len(), 2);
+}
+
+#[test]
+fn an_rst_after_both_ends_have_closed_is_no_reset() {
+    let talk = http([100, 900]).segment(true, RST | ACK, b"");
+    assert_eq!(text(&records(&talk.copies(CLIENT_SIDE))[0], "state"), "closed");
 }
