@@ -277,7 +277,7 @@ mod tests {
             let segment = Segment { time: Timestamp(second * 1_000_000_000), ..datagram(port, 53) };
             let (key, _) = FlowKey::new(ScopeId(0), Transport::Udp, segment.src, segment.dst);
             table.expire(segment.time, &mut ended);
-            let guess = (true, Roles::Guess);
+            let guess = |_: &Segment<'_>| (true, Roles::Guess);
             let vantage = VantageId(0);
             table.arrive(
                 &Arrival { key, direction: 0, vantage, segment: &segment, guess },
