@@ -61,7 +61,10 @@ impl Detector for Dns {
         let over = (*mine == FITTED && *other == FITTED) || *messages >= MESSAGES_MAX;
         Step {
             consumed,
-            facts: if heard == Heard::Fits { FITS } else { Facts::NONE },
+            facts: match heard {
+                Heard::Fits => Facts { accepted: side == Side::Server, ..FITS },
+                _ => Facts::NONE,
+            },
             next: if over { Next::Done } else { Next::Continue },
         }
     }

@@ -302,7 +302,8 @@ pub struct Facts {
     pub mismatch: bool,
     /// The server rejected the session (error before any data, access denied, too many connections).
     pub refused: bool,
-    /// The server takes the session after all: what was refused before was a first attempt.
+    /// The server has taken the session (logged in, answered): it is in use, and what was refused before was a first
+    /// attempt.
     pub accepted: bool,
     /// Settles what a preamble left open, or that a cleartext protocol now seals its data.
     pub encryption: Option<Encryption>,

@@ -278,7 +278,7 @@ fn server_reply(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> {
                 PLUGIN_CLEAR if given => Credentials::PASSWORD_CLEARTEXT,
                 _ => Credentials::NONE,
             };
-            Facts { credentials, ..Facts::FITS }
+            Facts { credentials, accepted: true, ..Facts::FITS }
         }
         ERR if payload >= 3 => {
             let code = c.u16_le()?;

@@ -398,7 +398,7 @@ fn server_session(state: &mut FollowState, bytes: &[u8]) -> Result<Step, Short> 
         // ReadyForQuery, or data: the session stands.
         _ => {
             state.phase[1] = SERVER_OVER;
-            Facts::FITS
+            Facts { accepted: true, ..Facts::FITS }
         }
     };
     Ok(Step::read(consumed, facts))

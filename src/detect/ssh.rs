@@ -46,8 +46,9 @@ impl Detector for Ssh {
             Probe::No => Step { consumed: 0, facts: Facts::MISMATCH, next: Next::Done },
             Probe::Match(_) => {
                 *mine = IDENTIFIED;
+                let accepted = *other == IDENTIFIED;
                 let next = if *other == IDENTIFIED { Next::Done } else { Next::Continue };
-                Step { consumed: said.bytes.len(), facts: Facts::FITS, next }
+                Step { consumed: said.bytes.len(), facts: Facts { accepted, ..Facts::FITS }, next }
             }
         }
     }

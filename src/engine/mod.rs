@@ -21,7 +21,7 @@ pub use report::{RecordContext, expected_service};
 pub use scopes::{BadNetwork, Network, ScopeRule, Scopes};
 pub use session::PREFIX_BYTES_MAX;
 use session::{Close, Context, Session};
-pub use summary::Summary;
+pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceStep};
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     detect::{CandidateMask, DETECTORS},
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
     model::{
-        Endpoint, FlowKey, Frame, Roles, Segment, Side, State, Timestamp, Transport,
+        Endpoint, FlowKey, Frame, Outcome, Roles, Segment, Side, State, Timestamp, Transport,
         record::{Delta, Record},
     },
     wire::Decoder,
@@ -114,6 +114,8 @@ struct Shard {
     sessions: usize,
     session_bytes: usize,
     ended: Vec<Flow<Data>>,
+    /// Live: flows that have just settled.
+    settled: Vec<FlowId>,
     now: Timestamp,
     updated: Option<Timestamp>,
 }
@@ -142,6 +144,8 @@ enum Work {
 #[derive(Debug)]
 struct Settled {
     summary: Summary,
+    /// The outcome when it settled, if it was known.
+    outcome: Option<Outcome>,
     steps: Vec<TraceStep>,
 }
 
@@ -163,6 +167,7 @@ impl Engine {
             sessions: 0,
             session_bytes: 0,
             ended: Vec::new(),
+            settled: Vec::new(),
             now: Timestamp::default(),
             updated: None,
             settings,
@@ -251,6 +256,7 @@ impl Shard {
         let before = flow.data.session_bytes;
         let watched = matches!(flow.data.work, Work::Watched(_));
         work(flow, direction, vantage, segment, packet, traced);
+        let settled = flow.data.settled;
         let (after, now_watched) =
             (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
         let serial = flow.serial;
@@ -262,6 +268,9 @@ impl Shard {
             }
             (true, false) => self.sessions -= 1,
             _ => {}
+        }
+        if settled && self.settings.update_ns.is_some() {
+            self.settled.push(id);
         }
         self.bound_memory();
     }
@@ -297,8 +306,16 @@ impl Shard {
         }
     }
 
-    /// Writes the records of flows that ended.
+    /// Writes the records of flows that settled or ended.
     fn flush(&mut self, emit: &mut dyn FnMut(Emitted)) {
+        for id in self.settled.drain(..) {
+            let Some(flow) = self.table.get_mut(id).filter(|flow| flow.data.settled) else {
+                continue;
+            };
+            flow.data.settled = false;
+            let record = record(&self.settings, &self.vantages, flow, Some("settled"));
+            emit(Emitted { record, steps: Vec::new() });
+        }
         if self.ended.is_empty() {
             return;
         }
@@ -345,9 +362,14 @@ fn record(
     event: Option<&'static str>,
 ) -> Record {
     let verdict = match &flow.data.work {
-        Work::Silent => Summary::default().verdict(flow),
-        Work::Watched(session) => session.summary().verdict(flow),
-        Work::Settled(settled) => settled.summary.verdict(flow),
+        Work::Silent => Summary::default().verdict(flow, Stage::Over),
+        Work::Watched(session) => session.summary().verdict(flow, Stage::Open),
+        Work::Settled(settled) => {
+            let mut verdict = settled.summary.verdict(flow, Stage::Over);
+            // What was known when the session settled stays: later loss takes nothing back.
+            verdict.outcome = settled.outcome.unwrap_or(verdict.outcome);
+            verdict
+        }
     };
     let scope = settings.scopes.name(flow.key.scope);
     let mut record = report::record(flow, &verdict, vantages, scope, &settings.context);
@@ -423,7 +445,8 @@ fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
     match segment.transport {
         Transport::Esp => {
             let summary = Summary::esp(Side::Client);
-            flow.data.work = Work::Settled(Box::new(Settled { summary, steps: Vec::new() }));
+            flow.data.work =
+                Work::Settled(Box::new(Settled { summary, outcome: None, steps: Vec::new() }));
             flow.data.settled = true;
         }
         Transport::Tcp | Transport::Udp if segment.payload_len > 0 => {
@@ -445,7 +468,9 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
     }
     let Work::Watched(session) = std::mem::take(&mut flow.data.work) else { return false };
     let (summary, steps) = session.into_summary();
-    flow.data.work = Work::Settled(Box::new(Settled { summary, steps }));
+    let outcome = summary.verdict(flow, Stage::Over).outcome;
+    let outcome = Some(outcome).filter(|outcome| *outcome != Outcome::Unknown);
+    flow.data.work = Work::Settled(Box::new(Settled { summary, outcome, steps }));
     flow.data.session_bytes = 0;
     flow.data.settled = true;
     true

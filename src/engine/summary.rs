@@ -6,7 +6,7 @@ use crate::{
     inspect::tls::TlsReader,
     model::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Origin, Outcome,
-        PlaintextReason, Roles, Side, Transport, UnknownReason, Verdict,
+        PlaintextReason, Roles, Side, State, Transport, UnknownReason, Verdict,
         evidence::EVIDENCE_MAX,
         tls::{HandshakeOutcome, TlsFacts},
         verdict::LAYERS_MAX,
@@ -31,6 +31,8 @@ pub struct Summary {
     fits: [bool; 2],
     mismatch: [bool; 2],
     refused: bool,
+    /// The server has taken the session.
+    accepted: bool,
     /// The proof lies in a stream whose beginning was not seen.
     midstream: bool,
     unknown: Option<UnknownReason>,
@@ -65,7 +67,7 @@ impl Summary {
         self.midstream = !known;
         self.fits = [false; 2];
         self.mismatch = [false; 2];
-        self.refused = false;
+        (self.refused, self.accepted) = (false, false);
         self.fit(found.mark.side);
         self.prove(found.mark, offset);
         match found.encryption {
@@ -92,6 +94,7 @@ impl Summary {
         // A refused upgrade is not the end if the session then goes on in clear.
         let goes_on = self.encryption.is_none() && facts.encryption.is_some();
         self.refused = (self.refused && !goes_on && !facts.accepted) || facts.refused;
+        self.accepted |= facts.accepted;
         self.credentials = self.credentials.with(facts.credentials);
         self.reason = facts.reason.or(self.reason);
         self.encryption = facts.encryption.or(self.encryption);
@@ -176,21 +179,28 @@ impl Summary {
         }
     }
 
-    /// The verdict on `flow`, as things stand.
-    pub fn verdict<T>(&self, flow: &Flow<T>) -> Verdict {
+    /// The verdict on `flow`. While its session is open, only what later bytes cannot take back is said.
+    pub fn verdict<T>(&self, flow: &Flow<T>, stage: Stage) -> Verdict {
         let preamble_only = self.is_preamble_only(flow);
         let encryption = match self.encryption {
+            _ if stage == Stage::Open && self.may_turn() => Encryption::Unknown,
             Some(encryption) if !self.opaque_layer => encryption,
             None if preamble_only => Encryption::Plaintext,
             _ => Encryption::Unknown,
         };
         let decided = encryption != Encryption::Unknown;
         let plaintext = matches!(encryption, Encryption::Plaintext | Encryption::Partial);
+        let app = self.app.filter(|_| decided || stage == Stage::Over);
+        let outcome = match self.outcome(flow) {
+            outcome if stage == Stage::Over => outcome,
+            Outcome::Established if decided && ran_on(flow) => Outcome::Established,
+            _ => Outcome::Unknown,
+        };
         Verdict {
             encryption,
-            outcome: self.outcome(flow),
-            app: self.app.map(|(name, _)| name),
-            app_source: self.app.map(|(_, source)| source),
+            outcome,
+            app: app.map(|(name, _)| name),
+            app_source: app.map(|(_, source)| source),
             layers: self.layers.clone(),
             upgrade: self.upgrade,
             plaintext_reason: if preamble_only && self.refused {
@@ -217,16 +227,16 @@ impl Summary {
         }
     }
 
+    /// Whether what comes next may yet decide: a preamble, or a handshake whose cipher is not known (it may be NULL).
+    fn may_turn(&self) -> bool {
+        let hello_only = self.tls.as_ref().is_some_and(|(facts, _)| !facts.server_hello);
+        self.encryption.is_none() || hello_only && !self.midstream
+    }
+
     /// A preamble that both sides spoke, all of it seen, led to nothing: what was said could be read.
     fn is_preamble_only<T>(&self, flow: &Flow<T>) -> bool {
         let open = self.encryption.is_none() && self.pending_upgrade.is_none();
-        let whole = || {
-            flow.directions.iter().all(|direction| {
-                let (tally, exact) = direction.elected();
-                exact && tally.truncated == 0
-            })
-        };
-        self.ended && open && !self.opaque_layer && self.fits == [true, true] && whole()
+        self.ended && open && !self.opaque_layer && self.fits == [true, true] && is_whole(flow)
     }
 
     fn confidence(&self) -> Confidence {
@@ -237,20 +247,32 @@ impl Summary {
         }
     }
 
+    /// What became of it. Where bytes are missing, one of them may have been the refusal, or the answer: then only a
+    /// session that the server was seen to take, or that ran on, counts as established.
     fn outcome<T>(&self, flow: &Flow<T>) -> Outcome {
+        let whole = is_whole(flow);
+        // Of a connection that was not closed the end may be missing.
+        let closed = flow.state == State::Closed || flow.key.transport != Transport::Tcp;
+        let taken = self.accepted || self.is_handshake_done() && is_gapless(flow);
+        match self.outcome_seen(flow) {
+            Outcome::Refused if !whole => Outcome::Unknown,
+            Outcome::Established if !(taken || ran_on(flow) || whole && closed) => Outcome::Unknown,
+            outcome => outcome,
+        }
+    }
+
+    /// What became of it, if all of it was seen.
+    fn outcome_seen<T>(&self, flow: &Flow<T>) -> Outcome {
         if self.layers.is_empty() {
             return Outcome::Unknown;
         }
         if self.refused || self.mismatch.contains(&true) {
             return Outcome::Refused;
         }
-        if self.opaque_layer {
+        if self.opaque_layer || self.accepted {
             return Outcome::Established;
         }
-        if let Some((_, outcome)) = &self.tls
-            && *outcome != Outcome::Attempt
-            && *outcome != Outcome::Unknown
-        {
+        if let Some((_, outcome @ (Outcome::Established | Outcome::Refused))) = &self.tls {
             return *outcome;
         }
         match self.fits {
@@ -264,32 +286,28 @@ impl Summary {
         }
     }
 
+    /// TLS: both sides have reached protection.
+    fn is_handshake_done(&self) -> bool {
+        matches!(&self.tls, Some((_, Outcome::Established)))
+    }
+
     /// One side proved the protocol: did the other answer?
     fn one_sided<T>(&self, flow: &Flow<T>, silent: Side) -> Outcome {
-        let handshake_only = self.tls.is_some();
-        if flow.has_payload(silent) {
-            return if handshake_only { Outcome::Unknown } else { Outcome::Established };
-        }
-        if flow.key.transport != Transport::Tcp {
-            // A datagram of the server answers one that was not seen.
-            return if silent == Side::Client { Outcome::Established } else { Outcome::Attempt };
-        }
         // The speaker's acknowledgements tell of an answer that was not mirrored.
         let speaker = flow.direction(silent.other());
-        if self.midstream && !handshake_only {
-            // The conversation was under way: a server that goes on speaking has been asked before.
-            let answers = silent == Side::Client || speaker.acks_payload();
-            return if answers { Outcome::Established } else { Outcome::Unknown };
-        }
-        match speaker.acks_payload() {
-            true if handshake_only => Outcome::Unknown,
-            true => Outcome::Established,
-            false
-                if flow.direction(silent).tallies().next().is_none() && speaker.acked.is_none() =>
-            {
-                Outcome::Unknown
+        let answered = flow.has_payload(silent) || speaker.acks_payload();
+        let unseen = flow.direction(silent).tallies().next().is_none();
+        match flow.key.transport {
+            // A handshake is judged by its own reader.
+            Transport::Tcp if answered && self.tls.is_some() => Outcome::Unknown,
+            Transport::Tcp if answered => Outcome::Established,
+            // Joined late, or nothing of that side was captured: it may have spoken.
+            Transport::Tcp if self.midstream || unseen && speaker.acked.is_none() => {
+                if ran_on(flow) { Outcome::Established } else { Outcome::Unknown }
             }
-            false => Outcome::Attempt,
+            // A datagram of the server answers one that was not seen.
+            Transport::Udp | Transport::Esp if silent == Side::Client => Outcome::Established,
+            _ => Outcome::Attempt,
         }
     }
 
@@ -299,14 +317,44 @@ impl Summary {
         }
         let late = flow.origin == Origin::Midstream && flow.roles != Roles::Handshake;
         match self.unknown {
-            Some(reason @ (UnknownReason::Binary | UnknownReason::HighEntropy)) if late => {
-                debug_assert!(reason != UnknownReason::Memory);
+            Some(UnknownReason::Binary | UnknownReason::HighEntropy) if late => {
                 UnknownReason::MidstreamOpaque
             }
             Some(reason) => reason,
             None => UnknownReason::TooShort,
         }
     }
+}
+
+/// Whether a verdict is given on a session that goes on or on one that has told all it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// More may be learnt.
+    Open,
+    /// Nothing more will be learnt.
+    Over,
+}
+
+/// Whether both directions were seen from their beginning, without a gap or a cut.
+fn is_whole<T>(flow: &Flow<T>) -> bool {
+    let begun = flow.directions.iter().all(|direction| direction.isn.is_some());
+    is_gapless(flow) && (begun || flow.key.transport != Transport::Tcp)
+}
+
+/// Whether both directions were seen without a gap or a cut.
+fn is_gapless<T>(flow: &Flow<T>) -> bool {
+    flow.directions.iter().all(|direction| {
+        let (tally, exact) = direction.elected();
+        exact && tally.packets > 0 && tally.truncated == 0
+    })
+}
+
+/// Packets after which a session is in use, whatever was missed: refused logins are shorter.
+const RAN_ON_PACKETS: u64 = 24;
+
+/// Whether the flow went on as no refused session does.
+fn ran_on<T>(flow: &Flow<T>) -> bool {
+    flow.directions.iter().map(|d| d.elected().0.packets).sum::<u64>() >= RAN_ON_PACKETS
 }
 
 /// Application by ALPN protocol id (IANA TLS ALPN registry), where the id names one.

@@ -52,7 +52,11 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
         let version_fits = version.is_empty()
             || text(&f["tls"], "version").is_empty()
             || text(&f["tls"], "version") == version;
-        class_fits && app_fits && credentials && version_fits
+        // Of the end a poor view may have seen less: nothing, or only one side speak.
+        let outcome = text(worse, "outcome");
+        let outcome_fits = ["unknown", "attempt", text(f, "outcome")].contains(&outcome)
+            || text(f, "outcome") == "unknown";
+        class_fits && app_fits && credentials && version_fits && outcome_fits
     };
     if full.iter().any(agrees) {
         return None;

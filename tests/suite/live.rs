@@ -233,19 +233,3 @@ fn a_missing_permission_is_explained() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("CAP_NET_RAW") || error.contains("cap_net_raw"), "{error}");
 }
-
-#[test]
-fn live_records_never_contradict_one_another() {
-    let settings = cleartap::engine::Settings { update_ns: Some(1), ..Default::default() };
-    for capture in CAPTURES {
-        let whole = frames(&root().join(capture));
-        let mut last = std::collections::BTreeMap::<String, String>::new();
-        for record in super::capture::records_with(&whole, settings.clone()) {
-            let flow = text(&record, "community_id").to_owned();
-            let now = text(&record, "encryption").to_owned();
-            if let Some(before) = last.insert(flow, now.clone()) {
-                assert!(before == "unknown" || before == now, "{capture}: {before} became {now}");
-            }
-        }
-    }
-}

@@ -70,7 +70,9 @@ fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
     {
         differ("app", app, want);
     }
-    let poor = matches!(want("confidence"), Some("one_side" | "midstream"));
+    let poor = matches!(want("confidence"), Some("one_side" | "midstream"))
+        || text(record, "counts") == "partial"
+        || record["truncated"] != 0;
     for key in ["outcome", "plaintext_reason", "confidence", "origin"] {
         let Some(want) = want(key) else { continue };
         let got = text(record, key);
@@ -98,14 +100,20 @@ fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
     if let Some((got, want)) = credentials(flow, record) {
         differ("credentials", &got, &want);
     }
-    for key in ["packets_c2s", "packets_s2c"] {
-        if let Some(want) = flow.get(key).and_then(toml::Value::as_integer)
-            && record[key].as_i64() != Some(want)
-        {
-            differ(key, &record[key].to_string(), &want.to_string());
-        }
+    for (key, got, want) in miscounted(flow, record) {
+        differ(key, &got, &want);
     }
     errors
+}
+
+/// Packet counts that are known and are not what was counted.
+fn miscounted(flow: &toml::Value, record: &Value) -> Vec<(&'static str, String, String)> {
+    let counts = ["packets_c2s", "packets_s2c"].into_iter().filter_map(|key| {
+        let want = flow.get(key).and_then(toml::Value::as_integer)?;
+        let got = record[key].as_i64();
+        (got != Some(want)).then(|| (key, record[key].to_string(), want.to_string()))
+    });
+    counts.collect()
 }
 
 /// Credential kinds as found and as they are, if they differ.

@@ -1,11 +1,13 @@
 //! Records of flows that are still open: what they say adds up.
 
-use cleartap::engine::Settings;
+use std::collections::BTreeMap;
+
+use cleartap::{engine::Settings, model::Timestamp};
 use serde_json::Value;
 
 use super::{
     build::{ACK, At, Talk},
-    capture::{records_with, text},
+    capture::{all, frames, records_with, root, short_name, text},
 };
 
 #[test]
@@ -31,4 +33,43 @@ fn growth_adds_up_when_the_roles_turn_out_to_be_exchanged() {
     assert_eq!(text(&records[0], "src_ip"), "10.0.0.2");
     assert_eq!(text(records.last().unwrap(), "src_ip"), "10.0.0.1");
     assert_eq!(records.iter().map(sent).sum::<u64>(), 5);
+}
+
+/// What an earlier record of a flow says, a later one may only add to.
+#[test]
+fn records_of_one_flow_never_contradict_one_another() {
+    let settings = Settings { update_ns: Some(1), ..Default::default() };
+    let mut wrong = Vec::new();
+    for path in all() {
+        // One packet a second, so that a record is written between any two.
+        let mut slow = frames(&path);
+        for (second, frame) in (1_700_000_000_u64..).zip(&mut slow) {
+            frame.time = Timestamp(second * 1_000_000_000);
+        }
+        let mut last = BTreeMap::<String, Value>::new();
+        for record in records_with(&slow, settings.clone()) {
+            let flow = format!("{} {}", text(&record, "community_id"), record["vantages"]);
+            if let Some(before) = last.get(&flow) {
+                for key in ["encryption", "outcome", "app"] {
+                    let (was, is) = (text(before, key), text(&record, key));
+                    if was != is && !["", "unknown"].contains(&was) {
+                        wrong.push(format!("{}: {key} {was} became {is}", short_name(&path)));
+                    }
+                }
+            }
+            last.insert(flow, record);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Alerts need not wait: a session is reported when it settles, not only at the next interval.
+#[test]
+fn a_settled_session_is_reported_at_once() {
+    let settings = Settings { update_ns: Some(3_600_000_000_000), ..Default::default() };
+    let whole = frames(&root().join("captures/postgresql/auth-md5.pcap"));
+    let records = records_with(&whole, settings);
+    let events: Vec<&str> = records.iter().map(|r| text(r, "event")).collect();
+    assert_eq!(events, ["settled", "end"]);
+    assert_eq!(text(&records[0], "outcome"), "established");
 }

@@ -249,8 +249,9 @@ impl Talk {
         if code == 400 && asked.is_none() && !self.client.has(SPOKE) {
             facts.refused = true;
         }
+        facts.accepted = code >= 200 && code != 400;
         if code == 497 {
-            facts = refusal(facts, length);
+            facts = refusal(Facts { accepted: false, ..facts }, length);
         } else if first && self.client.has(SPOKE) {
             facts.mark = Some(status_mark(skipped));
         }

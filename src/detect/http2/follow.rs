@@ -65,7 +65,9 @@ impl Talk {
         let half = self.half(side);
         half.phase = FRAMES;
         half.flags |= SPOKE;
-        let mut facts = Facts { reason: Some(PlaintextReason::NoInBandUpgrade), ..Facts::FITS };
+        let accepted = side == Side::Server;
+        let reason = Some(PlaintextReason::NoInBandUpgrade);
+        let mut facts = Facts { accepted, reason, ..Facts::FITS };
         if heard & SPOKE != 0 {
             facts.mark = Some(found);
         }

@@ -72,7 +72,7 @@ pub(super) fn reply(words: &mut [u32; 6], flags: &mut u16, bytes: &[u8]) -> Read
         }
         _ => {}
     }
-    if *flags & REFUSED != 0 && !step.facts.refused {
+    if !step.facts.refused {
         *flags &= !REFUSED;
         step.facts.accepted = true;
     }
