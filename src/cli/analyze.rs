@@ -2,18 +2,27 @@
 #![allow(clippy::disallowed_methods, reason = "edge: writes the record file the user names")]
 
 use std::{
+    cell::Cell,
     fs::File,
-    io::{IsTerminal, Write},
-    path::PathBuf,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::{EXIT_FOUND, EXIT_INPUT, EXIT_OK, args::EngineArgs, complain, filter::Filter, print};
+use super::{
+    EXIT_FOUND, EXIT_INPUT, EXIT_OK, EXIT_USAGE, args::EngineArgs, colors, complain,
+    filter::Filter, is_broken_pipe, print,
+};
 use crate::{
     engine::{Emitted, Engine},
-    ingest::{CaptureFile, CaptureInput, Input, Progress, Source, SourceError, discover},
+    ingest::{
+        CaptureFile, CaptureInput, Input, Progress, Source, SourceError,
+        discover::{Place, discover},
+        error::shown,
+    },
     model::record::Record,
     output::{JsonLines, Report, report::is_clear, table},
     wire,
@@ -70,34 +79,49 @@ enum FailOn {
     Unknown,
 }
 
-/// Where records of a run go.
+/// A run over all inputs.
 struct Run<'a> {
     args: &'a AnalyzeArgs,
     report: Report,
-    flows: Option<JsonLines<Box<dyn Write>>>,
+    outputs: Vec<Output>,
     found: bool,
-    write_error: Option<std::io::Error>,
+    failed: bool,
+    /// Nobody wants what is still to come.
+    done: Rc<Cell<bool>>,
+}
+
+/// Where records go.
+struct Output {
+    /// What messages call it.
+    place: String,
+    lines: JsonLines<Box<dyn Write>>,
 }
 
 pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
-    let inputs = discover(&args.inputs)?;
+    let found = discover(&args.inputs);
+    if let Some(clash) = clash(args, &found.captures) {
+        complain(&clash);
+        return Ok(EXIT_USAGE);
+    }
     let mut run = Run {
         args,
         report: Report::default(),
-        flows: open_flows(args)?,
+        outputs: open_outputs(args)?,
         found: false,
-        write_error: None,
+        failed: !found.errors.is_empty(),
+        done: Rc::default(),
     };
-    let failed = run.read_all(&inputs);
-    if let Some(flows) = &mut run.flows {
-        let flushed = flows.flush().err();
-        run.write_error = run.write_error.or(flushed);
+    found.errors.iter().for_each(|error| complain(&error.to_string()));
+    run.read_all(&found.captures);
+    run.write(JsonLines::flush);
+    match print(&rendered(args, &run.report)?) {
+        Err(error) if !is_broken_pipe(&error) => {
+            complain(&format!("{error:#}"));
+            run.failed = true;
+        }
+        _ => {}
     }
-    if let Some(error) = run.write_error {
-        return Err(error.into());
-    }
-    print(&rendered(args, &run.report)?)?;
-    Ok(match (run.found, failed) {
+    Ok(match (run.found, run.failed) {
         (true, _) => EXIT_FOUND,
         (false, true) => EXIT_INPUT,
         (false, false) => EXIT_OK,
@@ -105,23 +129,24 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
 }
 
 impl Run<'_> {
-    /// Reads every input; true if any could not be read to its end.
-    fn read_all(&mut self, inputs: &[CaptureInput]) -> bool {
-        let mut failed = false;
+    /// Reads every input.
+    fn read_all(&mut self, inputs: &[CaptureInput]) {
         let mut joined: Option<Engine> = None;
         let progress = Progress::new(inputs);
         for input in inputs {
+            if self.done.get() {
+                break;
+            }
             self.report.captures.push(input.capture.clone());
             let mut engine = joined.take().unwrap_or_else(|| {
                 Engine::new(self.args.engine.settings(Some(input.capture.clone())))
             });
-            let mut take = |emitted: Emitted| self.take(&emitted.record);
-            for error in read(input, &mut engine, progress.as_ref(), &mut take) {
+            for error in self.read(input, &mut engine, progress.as_ref()) {
                 match &progress {
                     Some(bar) => bar.suspend(|| complain(&error.to_string())),
                     None => complain(&error.to_string()),
                 }
-                failed = true;
+                self.failed = true;
             }
             if self.args.join {
                 joined = Some(engine);
@@ -135,7 +160,17 @@ impl Run<'_> {
         if let Some(bar) = progress {
             bar.finish();
         }
-        failed
+    }
+
+    fn read(
+        &mut self,
+        input: &CaptureInput,
+        engine: &mut Engine,
+        progress: Option<&Progress>,
+    ) -> Vec<SourceError> {
+        // The run is lent to the closure, so the flag is watched through a copy.
+        let done = Rc::clone(&self.done);
+        read(input, engine, progress, &done, &mut |emitted| self.take(&emitted.record))
     }
 
     fn finish(&mut self, mut engine: Engine) {
@@ -145,16 +180,73 @@ impl Run<'_> {
 
     fn take(&mut self, record: &Record) {
         if !self.args.filter.iter().all(|f| f.passes(record)) {
+            self.report.filtered += 1;
             return;
         }
         self.found |= self.args.fail_on.iter().any(|what| what.is_met(record));
         self.report.add(record);
-        if let Some(flows) = &mut self.flows
-            && self.write_error.is_none()
-        {
-            self.write_error = flows.write(record).err();
+        self.write(|lines| lines.write(record));
+    }
+
+    /// Writes to every output; one that fails is given up.
+    fn write(&mut self, mut write: impl FnMut(&mut JsonLines<Box<dyn Write>>) -> io::Result<()>) {
+        let failed = &mut self.failed;
+        let before = self.outputs.len();
+        self.outputs.retain_mut(|output| match write(&mut output.lines) {
+            Ok(()) => true,
+            // `cleartap analyze ... | head` is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+            Err(error) => {
+                let place = &output.place;
+                complain(&format!(
+                    "{place} cannot be written: {error}; what follows is missing there"
+                ));
+                *failed = true;
+                false
+            }
+        });
+        let gave_up = self.outputs.is_empty() && before > 0;
+        if gave_up && self.args.fail_on.is_empty() && !self.args.reports() {
+            self.done.set(true);
         }
     }
+}
+
+impl AnalyzeArgs {
+    /// Whether records go to standard output.
+    fn lists(&self) -> bool {
+        self.format == Format::Jsonl || self.flows_to_stdout()
+    }
+
+    /// Whether a report is printed.
+    fn reports(&self) -> bool {
+        !self.lists()
+    }
+
+    fn flows_to_stdout(&self) -> bool {
+        self.flows.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+}
+
+/// Why these arguments would lose something.
+fn clash(args: &AnalyzeArgs, inputs: &[CaptureInput]) -> Option<String> {
+    let flows = args.flows.as_ref()?;
+    if args.flows_to_stdout() {
+        return matches!(args.format, Format::Json | Format::Csv).then(|| {
+            "--flows - and --format both want standard output; give --flows a file".to_owned()
+        });
+    }
+    let same = |path: &Path| match (flows.canonicalize(), path.canonicalize()) {
+        (Ok(out), Ok(capture)) => out == capture,
+        _ => false,
+    };
+    let is_input = inputs.iter().any(|input| matches!(&input.place, Place::Path(p) if same(p)));
+    is_input.then(|| {
+        format!(
+            "--flows: {} is a capture to be read; give the file to be written another name",
+            shown(flows)
+        )
+    })
 }
 
 impl FailOn {
@@ -168,11 +260,12 @@ impl FailOn {
     }
 }
 
-/// Reads one capture to its end, or as far as it can be read; returns what went wrong.
+/// Reads one capture to its end, or as far as it can be read and is wanted; returns what went wrong.
 pub(super) fn read(
     input: &CaptureInput,
     engine: &mut Engine,
     progress: Option<&Progress>,
+    done: &Cell<bool>,
     emit: &mut dyn FnMut(Emitted),
 ) -> Vec<SourceError> {
     let mut errors = Vec::new();
@@ -180,40 +273,41 @@ pub(super) fn read(
         Ok(source) => source,
         Err(error) => return vec![error],
     };
-    loop {
+    while !done.get() {
         match source.next() {
             Ok(Input::Frame(frame)) => engine.frame(&frame, emit),
             Ok(Input::Tick(now)) => engine.tick(now, emit),
-            Ok(Input::End) => return errors,
+            Ok(Input::End) => break,
             Err(error) => errors.push(error),
         }
     }
+    errors
 }
 
-fn open_flows(args: &AnalyzeArgs) -> anyhow::Result<Option<JsonLines<Box<dyn Write>>>> {
-    let out: Box<dyn Write> = match &args.flows {
-        _ if args.format == Format::Jsonl => Box::new(std::io::stdout()),
-        None => return Ok(None),
-        Some(path) if path.as_os_str() == "-" => Box::new(std::io::stdout()),
-        Some(path) => Box::new(
-            File::create(path)
-                .with_context(|| format!("--flows: {} cannot be written", path.display()))?,
-        ),
-    };
-    Ok(Some(JsonLines::new(out)))
+fn open_outputs(args: &AnalyzeArgs) -> anyhow::Result<Vec<Output>> {
+    let mut outputs = Vec::new();
+    if args.lists() {
+        let lines = JsonLines::new(Box::new(io::stdout()) as Box<dyn Write>);
+        outputs.push(Output { place: "standard output".to_owned(), lines });
+    }
+    if let Some(path) = args.flows.as_ref().filter(|_| !args.flows_to_stdout()) {
+        let place = format!("--flows: {}", shown(path));
+        let file = File::create(path).with_context(|| format!("{place} cannot be written"))?;
+        outputs.push(Output { place, lines: JsonLines::new(Box::new(file)) });
+    }
+    Ok(outputs)
 }
 
 fn rendered(args: &AnalyzeArgs, report: &Report) -> anyhow::Result<String> {
-    let to_stdout = args.flows.as_ref().is_some_and(|path| path.as_os_str() == "-");
     Ok(match args.format {
+        _ if !args.reports() => String::new(),
         Format::Jsonl => String::new(),
-        _ if to_stdout => String::new(),
         Format::Json => report.json()? + "\n",
         Format::Csv => String::from_utf8(report.csv()?)?,
         Format::Table => {
-            let terminal = std::io::stdout().is_terminal();
             let width = terminal_width().unwrap_or(160);
-            let style = table::Style { width, color: terminal, edges_max: args.edges_max };
+            let color = colors(&io::stdout());
+            let style = table::Style { width, color, edges_max: args.edges_max };
             table::render(report, style)
         }
     })

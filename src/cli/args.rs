@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    engine::{Network, RecordContext, ScopeRule, Scopes, Settings},
+    engine::{Network, RecordContext, ScopeRule, Scopes, Settings, vni},
     flow::Limits,
     model::time::NS_PER_S,
 };
@@ -12,8 +12,9 @@ use crate::{
 #[derive(Clone, Debug, Args)]
 pub(super) struct EngineArgs {
     /// Most flows held at once; the one due next is reported as evicted when the table is full
-    #[arg(long, default_value_t = 1 << 20, value_name = "N", help_heading = "Limits")]
-    flows_max: usize,
+    #[arg(long, default_value_t = 1 << 20, value_name = "N", help_heading = "Limits",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    flows_max: u64,
     /// Memory for flows still being decided, in MiB; the oldest are settled as they stand when it is used up
     #[arg(long, default_value_t = 256, value_name = "MIB", help_heading = "Limits")]
     memory_max: usize,
@@ -30,7 +31,7 @@ pub(super) struct EngineArgs {
     #[arg(long, value_name = "NETWORK", help_heading = "Mirror sources")]
     allow_source: Vec<Network>,
     /// Accept mirrored copies only with this VNI (repeat)
-    #[arg(long, value_name = "VNI", help_heading = "Mirror sources")]
+    #[arg(long, value_name = "VNI", help_heading = "Mirror sources", value_parser = vni)]
     allow_vni: Vec<u32>,
     /// Networks that count as inside (repeat); default: private, unique local and shared address space
     #[arg(long, value_name = "NETWORK", help_heading = "Mirror sources")]
@@ -42,7 +43,7 @@ impl EngineArgs {
     pub(super) fn settings(&self, capture: Option<String>) -> Settings {
         Settings {
             limits: Limits {
-                flows_max: self.flows_max.max(1),
+                flows_max: usize::try_from(self.flows_max).unwrap_or(usize::MAX),
                 tcp_idle_ns: self.tcp_idle.saturating_mul(NS_PER_S),
                 udp_idle_ns: self.udp_idle.saturating_mul(NS_PER_S),
                 ..Limits::default()

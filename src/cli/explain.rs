@@ -1,6 +1,6 @@
 //! `cleartap explain`: how a verdict was reached.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr};
+use std::{cell::Cell, net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::Args;
 
@@ -56,9 +56,11 @@ fn end(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
 }
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
-    let mut code = EXIT_OK;
+    let found = discover(std::slice::from_ref(&args.input));
+    let mut code = if found.errors.is_empty() { EXIT_OK } else { EXIT_INPUT };
+    found.errors.iter().for_each(|error| complain(&error.to_string()));
     let mut flows = 0_u64;
-    for input in discover(std::slice::from_ref(&args.input))? {
+    for input in found.captures {
         let mut settings = args.engine.settings(Some(input.capture.clone()));
         let ends = args.flow.as_ref().map_or_else(Vec::new, |ends| ends.0.clone());
         let filter = TraceFilter { ends };
@@ -73,7 +75,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
                 texts.push((record.ts_first, render(&emitted)));
             }
         };
-        for error in read(&input, &mut engine, None, &mut take) {
+        for error in read(&input, &mut engine, None, &Cell::new(false), &mut take) {
             complain(&error.to_string());
             code = EXIT_INPUT;
         }
@@ -84,7 +86,7 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
             print(&format!("{text}\n"))?;
         }
     }
-    if flows == 0 && args.flow.is_some() {
+    if flows == 0 && args.flow.is_some() && code == EXIT_OK {
         complain("no flow has these ends; `cleartap analyze FILE --format jsonl` lists them all");
         code = EXIT_INPUT;
     }

@@ -3,8 +3,9 @@
 use std::{net::IpAddr, str::FromStr};
 
 use crate::{
+    detect::DETECTORS,
     engine::Network,
-    model::{Confidence, Encryption, Outcome, record::Record},
+    model::{Confidence, Credentials, Encryption, Outcome, record::Record},
 };
 
 /// One condition, `KEY=VALUE[,VALUE...]` or `KEY!=...`.
@@ -78,16 +79,23 @@ fn test(key: &str, values: Vec<String>) -> Result<Test, String> {
             known(&values, ["tcp", "udp", "esp"].into_iter())?;
             Test::Word(Key::Transport, values)
         }
-        "app" => Test::Word(Key::App, values),
+        "app" => {
+            known(&values, DETECTORS.iter().map(|d| d.info().name).chain(["none"]))?;
+            Test::Word(Key::App, values)
+        }
+        // Names are the user's own.
         "scope" => Test::Word(Key::Scope, values),
-        "credentials" => Test::Word(Key::Credentials, values),
+        "credentials" => {
+            known(&values, Credentials::ALL.names().chain(["none"]))?;
+            Test::Word(Key::Credentials, values)
+        }
         "src" => Test::Address(Which::Client, networks(&values)?),
         "dst" => Test::Address(Which::Server, networks(&values)?),
         "ip" => Test::Address(Which::Either, networks(&values)?),
         "port" => Test::Port(
             values
                 .iter()
-                .map(|v| v.parse().map_err(|_| format!("`{v}` is no port")))
+                .map(|v| v.parse().map_err(|_| format!("`{v}` is no port: expected 0 to 65535")))
                 .collect::<Result<_, _>>()?,
         ),
         _ => return Err(format!("`{key}`: expected one of {KEYS}")),
@@ -151,6 +159,9 @@ mod tests {
     fn wrong_keys_and_values_are_explained() {
         let error = |text: &str| text.parse::<Filter>().unwrap_err();
         assert!(error("encryption=clear").contains("plaintext"));
+        assert!(error("app=postgres").contains("postgresql"));
+        assert!(error("app=").contains("expected one of tls"));
+        assert!(error("credentials=passwd").contains("password_cleartext"));
         assert!(error("colour=red").contains("encryption, app"));
         assert!(error("port=http").contains("no port"));
         assert!(error("ip=10.0.0.0/99").contains("no network"));

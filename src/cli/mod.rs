@@ -7,11 +7,14 @@ mod filter;
 mod protocols;
 #[cfg(feature = "live")]
 mod run;
+#[cfg(feature = "live")]
+mod writer;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 pub use protocols::markdown as protocols_markdown;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 /// Everything went well.
@@ -86,9 +89,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("standard output cannot be written")
+}
+
+/// Whether to write in colour there (<https://no-color.org>).
+#[allow(clippy::disallowed_methods, reason = "edge: reads what the user prefers")]
+fn colors(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// One line to standard error.

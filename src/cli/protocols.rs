@@ -39,14 +39,11 @@ pub(super) fn protocols(args: &ProtocolsArgs) -> anyhow::Result<u8> {
     let infos = DETECTORS.iter().map(|d| d.info());
     let text = match args.format {
         Format::Table => {
-            let mut table = Table::new();
-            table.load_style(presets::NOTHING);
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_header(COLUMNS.map(str::to_uppercase));
-            infos.for_each(|info| {
-                table.add_row(row(info));
-            });
-            table.trim_fmt() + "\n"
+            let rows: Vec<[String; 8]> = infos.map(row).collect();
+            let table = table(&rows);
+            let width = Table::new().width().unwrap_or(u16::MAX);
+            let fits = table.lines().all(|line| line.chars().count() <= usize::from(width));
+            if fits { table } else { blocks(&rows) }
         }
         Format::Markdown => markdown(),
         Format::Json => {
@@ -56,6 +53,28 @@ pub(super) fn protocols(args: &ProtocolsArgs) -> anyhow::Result<u8> {
     };
     print(&text)?;
     Ok(EXIT_OK)
+}
+
+fn table(rows: &[[String; 8]]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(COLUMNS.map(str::to_uppercase));
+    table.add_rows(rows);
+    table.trim_fmt() + "\n"
+}
+
+/// For narrow terminals: one line per fact.
+fn blocks(rows: &[[String; 8]]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        for (column, value) in COLUMNS.iter().zip(row) {
+            let margin = if *column == "name" { "" } else { "  " };
+            let column = format!("{margin}{column:<17}");
+            text.extend([&column, value, "\n"]);
+        }
+    }
+    text
 }
 
 /// The protocol table of the README; a test keeps the two equal.

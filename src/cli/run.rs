@@ -1,9 +1,7 @@
 //! `cleartap run`: the sensor. One data-plane thread reads and decides; the control plane writes, reports and stops.
-#![allow(clippy::disallowed_methods, reason = "edge: opens the record file, starts the data plane")]
+#![allow(clippy::disallowed_methods, reason = "edge: starts the threads, reads the log level")]
 
 use std::{
-    fs::OpenOptions,
-    io::Write,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -16,19 +14,19 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_INPUT, EXIT_OK, args::EngineArgs};
+use super::{EXIT_INPUT, EXIT_OK, args::EngineArgs, colors, complain, writer::Writer};
 use crate::{
     counters::Counters,
     engine::{Emitted, Engine},
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
     model::{record::Record, time::NS_PER_S},
-    output::JsonLines,
     wire,
 };
 
@@ -40,7 +38,7 @@ const RECORDS_QUEUED_MAX: usize = 65_536;
 pub(super) struct RunArgs {
     /// Receive mirrored packets on this UDP address (repeat; needs no privilege). Default: port 4789 on every address,
     /// IPv4 and IPv6
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "interface")]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "interface", value_parser = address)]
     listen: Vec<SocketAddr>,
     /// Capture on this interface instead (needs `CAP_NET_RAW`)
     #[arg(long, value_name = "NAME")]
@@ -49,14 +47,15 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILTER", requires = "interface")]
     bpf: Option<String>,
     /// Bytes kept of each packet
-    #[arg(long, default_value_t = 65_535, value_name = "BYTES", requires = "interface")]
+    #[arg(long, default_value_t = 65_535, value_name = "BYTES", requires = "interface",
+          value_parser = clap::value_parser!(u32).range(1..=262_144))]
     snaplen: u32,
     /// Capture in promiscuous mode
     #[arg(long, requires = "interface")]
     promiscuous: bool,
     /// Kernel buffer, in MiB
-    #[arg(long, default_value_t = 32, value_name = "MIB")]
-    buffer: usize,
+    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=2047))]
+    buffer: u32,
     /// Append one JSON record per line to this file (- for standard output)
     #[arg(long, default_value = "-", value_name = "OUT.jsonl")]
     records: PathBuf,
@@ -78,26 +77,30 @@ enum LogFormat {
     Json,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:4789 or [::1]:4789".to_owned())
+}
+
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     start_log(args.log);
     let stop = Arc::new(AtomicBool::new(false));
     let source = open_source(args, &stop)?;
-    let records = open_records(&args.records)?;
+    let writer = Writer::open(&args.records, &stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(control_plane(args, source, records, &stop))
+    runtime.block_on(control_plane(args, source, writer, &stop))
 }
 
 fn open_source(
     args: &RunArgs,
     stop: &Arc<AtomicBool>,
 ) -> Result<Box<dyn Source + Send>, SourceError> {
-    let buffer_bytes = args.buffer.saturating_mul(1 << 20);
+    let buffer_bytes = args.buffer << 20;
     if let Some(interface) = &args.interface {
         let live = Live::open(
             &LiveOptions {
                 filter: args.bpf.clone(),
                 snap_bytes: args.snaplen,
-                buffer_bytes: u32::try_from(buffer_bytes).unwrap_or(u32::MAX),
+                buffer_bytes,
                 promiscuous: args.promiscuous,
                 ..LiveOptions::new(interface.clone())
             },
@@ -109,7 +112,7 @@ fn open_source(
     }
     let options = MirrorOptions {
         listen: args.listen.clone(),
-        receive_buffer_bytes: buffer_bytes,
+        receive_buffer_bytes: usize::try_from(buffer_bytes).unwrap_or(usize::MAX),
         ..MirrorOptions::default()
     };
     let socket = MirrorSocket::open(&options, Arc::clone(stop))?;
@@ -117,18 +120,6 @@ fn open_source(
         info!(%address, receive_buffer_bytes = buffer.granted, "Listening for mirrored packets.");
     }
     Ok(Box::new(socket))
-}
-
-fn open_records(path: &PathBuf) -> anyhow::Result<JsonLines<Box<dyn Write>>> {
-    if path.as_os_str() == "-" {
-        return Ok(JsonLines::new(Box::new(std::io::stdout())));
-    }
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("--records: {} cannot be written", path.display()))?;
-    Ok(JsonLines::new(Box::new(file)))
 }
 
 /// Reads until told to stop; live shards never wait for the writer.
@@ -182,77 +173,68 @@ fn publish(
 async fn control_plane(
     args: &RunArgs,
     source: Box<dyn Source + Send>,
-    mut out: JsonLines<Box<dyn Write>>,
+    writer: Writer,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<u8> {
     let mut settings = args.engine.settings(None);
     settings.update_ns = Some(args.interval.saturating_mul(NS_PER_S));
     let engine = Engine::new(settings);
-    let (records_in, mut records) = mpsc::channel(RECORDS_QUEUED_MAX);
+    let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
     let (counters_in, counters) = watch::channel(Counters::default());
+    let unwritten = writer.unwritten();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let shard = std::thread::Builder::new()
         .name("shard-0".to_owned())
         .spawn(move || data_plane(source, engine, &records_in, &counters_in))?;
+    let (written_in, mut written) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || written_in.send(writer.work(records)))?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut flush = tokio::time::interval(Duration::from_secs(1));
     let mut summary = tokio::time::interval(Duration::from_secs(args.interval));
-    flush.set_missed_tick_behavior(MissedTickBehavior::Skip);
     summary.set_missed_tick_behavior(MissedTickBehavior::Skip);
     summary.reset();
-    let mut lost = 0_u64;
+    let mut asked = false;
+    let unwritten = || unwritten.load(Ordering::Relaxed);
     loop {
         tokio::select! {
-            record = records.recv() => match record {
-                Some(record) => lost += u64::from(write(&mut out, &record, lost)),
-                None => break,
-            },
-            _ = flush.tick() => lost += u64::from(flushed(&mut out, lost)),
-            _ = summary.tick() => tell(&counters.borrow(), "Summary."),
-            _ = terminate.recv() => stop_now(stop),
-            _ = interrupt.recv() => stop_now(stop),
+            result = &mut written => {
+                result.context("the writer died")??;
+                break;
+            }
+            _ = summary.tick() => tell(&counters.borrow(), unwritten(), "Summary."),
+            () = either(&mut terminate, &mut interrupt) => {
+                if asked {
+                    error!("Stopped at once: the records not yet written are lost.");
+                    tell(&counters.borrow(), unwritten(), "Stopped.");
+                    return Ok(EXIT_INPUT);
+                }
+                asked = true;
+                info!("Stopping: the flows still open are written as they stand.");
+                stop.store(true, Ordering::Relaxed);
+            }
         }
     }
-    lost += u64::from(flushed(&mut out, lost));
-    tell(&counters.borrow(), "Stopped.");
+    tell(&counters.borrow(), unwritten(), "Stopped.");
     match shard.join() {
-        Ok(Ok(())) if lost == 0 => Ok(EXIT_OK),
+        Ok(Ok(())) if unwritten() == 0 => Ok(EXIT_OK),
         Ok(Ok(())) => Ok(EXIT_INPUT),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => anyhow::bail!("the data plane died"),
     }
 }
 
-fn stop_now(stop: &AtomicBool) {
-    info!("Stopping: the flows still open are written as they stand.");
-    stop.store(true, Ordering::Relaxed);
-}
-
-/// Writes one record; true if it was lost.
-fn write(out: &mut JsonLines<Box<dyn Write>>, record: &Record, lost: u64) -> bool {
-    let result = out.write(record);
-    complain_once(result.as_ref().err(), lost);
-    result.is_err()
-}
-
-/// Hands records to the operating system; true if that failed.
-fn flushed(out: &mut JsonLines<Box<dyn Write>>, lost: u64) -> bool {
-    let result = out.flush();
-    complain_once(result.as_ref().err(), lost);
-    result.is_err()
-}
-
-fn complain_once(error: Option<&std::io::Error>, lost: u64) {
-    if let Some(error) = error
-        && lost == 0
-    {
-        error!(%error, "Records cannot be written; they are counted as lost until it works again.");
+/// The next signal of either kind.
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
     }
 }
 
 /// What was met so far, as one log line: the main figures, and every other counter that is not zero.
-fn tell(counters: &Counters, message: &'static str) {
+fn tell(counters: &Counters, unwritten: u64, message: &'static str) {
     let odd: Vec<String> = counters
         .list()
         .into_iter()
@@ -268,6 +250,7 @@ fn tell(counters: &Counters, message: &'static str) {
         unknown = counters.verdict("unknown"),
         kernel_drops = counters.drops.kernel,
         records_dropped = counters.records_dropped,
+        records_unwritten = unwritten,
         other = odd.join(" "),
         "{message}"
     );
@@ -276,11 +259,19 @@ fn tell(counters: &Counters, message: &'static str) {
 const MAIN_FIGURES: [&str; 5] = ["frames", "segments", "flows", "kernel_drops", "records_dropped"];
 
 fn start_log(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("CLEARTAP_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let wanted = std::env::var("CLEARTAP_LOG").unwrap_or_default();
+    let wanted = if wanted.is_empty() { "info" } else { wanted.as_str() };
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
+        complain(&format!(
+            "CLEARTAP_LOG: `{wanted}` is not understood ({error}); give error, warn, info, debug or trace"
+        ));
+        EnvFilter::new("info")
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Text => {
+            builder.with_target(false).with_ansi(colors(&std::io::stderr())).init();
+        }
         LogFormat::Json => builder.json().init(),
     }
 }

@@ -18,7 +18,7 @@ mod trace;
 use std::{collections::VecDeque, sync::LazyLock};
 
 pub use report::{RecordContext, expected_service};
-pub use scopes::{BadNetwork, Network, ScopeRule, Scopes};
+pub use scopes::{BadNetwork, Network, ScopeRule, Scopes, vni};
 pub use session::PREFIX_BYTES_MAX;
 use session::{Close, Context, Session};
 pub use summary::{Stage, Summary};

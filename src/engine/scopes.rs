@@ -71,7 +71,8 @@ impl FromStr for ScopeRule {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, conditions) = text
             .split_once('=')
-            .ok_or_else(|| format!("`{text}`: expected NAME=vni:N,source:NETWORK,endpoint:ID"))?;
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| format!("`{text}`: expected NAME=vni:N,source:NETWORK,endpoint:HEX"))?;
         let mut rule = Self {
             name: name.to_owned(),
             sources: Vec::new(),
@@ -80,10 +81,10 @@ impl FromStr for ScopeRule {
         };
         for condition in conditions.split(',') {
             let (kind, value) = condition.split_once(':').ok_or_else(|| {
-                format!("`{condition}`: expected vni:N, source:NETWORK or endpoint:ID")
+                format!("`{condition}`: expected vni:N, source:NETWORK or endpoint:HEX")
             })?;
             match kind {
-                "vni" => rule.vnis.push(value.parse().map_err(|_| format!("`{value}` is no VNI"))?),
+                "vni" => rule.vnis.push(vni(value)?),
                 "source" => {
                     rule.sources.push(value.parse().map_err(|e: BadNetwork| e.to_string())?);
                 }
@@ -97,6 +98,14 @@ impl FromStr for ScopeRule {
         Ok(rule)
     }
 }
+
+/// A VXLAN or GENEVE network identifier: 24 bits.
+pub fn vni(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|vni| *vni <= VNI_MAX);
+    number.ok_or_else(|| format!("`{text}` is no VNI: expected a number up to {VNI_MAX}"))
+}
+
+const VNI_MAX: u32 = 0x00ff_ffff;
 
 /// The rules, first match wins; what matches none is in scope `default`.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +192,10 @@ mod tests {
     #[test]
     fn bad_text_is_explained() {
         assert!("10.0.0.0/33".parse::<Network>().is_err());
-        assert!("x=vni:y".parse::<ScopeRule>().unwrap_err().contains("no VNI"));
+        for rule in ["x=vni:y", "x=vni:16777216", "=vni:7", "x", "x=", "x=host:1"] {
+            let error = rule.parse::<ScopeRule>().unwrap_err();
+            assert!(error.contains('`') && error.contains("expected"), "{error}");
+        }
         assert!("0.0.0.0/0".parse::<Network>().unwrap().contains([1, 2, 3, 4].into()));
     }
 }

@@ -35,52 +35,74 @@ pub enum Place {
     Path(PathBuf),
 }
 
-/// The captures that `arguments` mean: in the order given, folders sorted by path, each file once.
+/// What the arguments mean.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The captures: in the order given, folders sorted by path, each file once.
+    pub captures: Vec<CaptureInput>,
+    /// What cannot be looked at, and folders that hold no capture; the rest can still be read.
+    pub errors: Vec<SourceError>,
+}
+
+/// The captures that `arguments` mean.
 ///
 /// Files named by the user are taken whatever they hold (reading says what is wrong with them); of a folder's files,
 /// at any depth, those that begin like a capture, compressed or not, and those that cannot be opened to see.
-pub fn discover(arguments: &[PathBuf]) -> Result<Vec<CaptureInput>, SourceError> {
+pub fn discover(arguments: &[PathBuf]) -> Found {
     let mut places = Vec::new();
+    let mut errors = Vec::new();
     for argument in arguments {
         if argument.as_os_str() == "-" {
             places.push((Place::StandardInput, None));
             continue;
         }
-        let meta = fs::metadata(argument).map_err(|cause| unopened(argument, cause))?;
-        if !meta.is_dir() {
-            places.push((Place::Path(argument.clone()), size_of(&meta)));
-            continue;
+        match fs::metadata(argument) {
+            Err(cause) => errors.push(unopened(argument, cause)),
+            Ok(meta) if meta.is_dir() => {
+                let closed = errors.len();
+                let found = search(argument, &mut errors);
+                if found.is_empty() && errors.len() == closed {
+                    errors.push(SourceError::NoCaptures { folder: shown(argument) });
+                }
+                places.extend(found.into_iter().map(|(path, bytes)| (Place::Path(path), bytes)));
+            }
+            Ok(meta) => places.push((Place::Path(argument.clone()), size_of(&meta))),
         }
-        let found = search(argument)?;
-        if found.is_empty() {
-            return Err(SourceError::NoCaptures { folder: shown(argument) });
-        }
-        places.extend(found.into_iter().map(|(path, bytes)| (Place::Path(path), bytes)));
     }
-    Ok(name(once(places)))
+    Found { captures: name(once(places)), errors }
 }
 
 /// Captures in a folder and all below it, by path. Links to folders are not followed: they can go in circles.
-fn search(folder: &Path) -> Result<BTreeMap<PathBuf, Option<u64>>, SourceError> {
+fn search(folder: &Path, errors: &mut Vec<SourceError>) -> BTreeMap<PathBuf, Option<u64>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|cause| unopened(&folder, cause))? {
-            let entry = entry.map_err(|cause| unopened(&folder, cause))?;
-            let path = entry.path();
-            let kind = entry.file_type().map_err(|cause| unopened(&path, cause))?;
-            if kind.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            // A link that leads nowhere is no capture; pipes and devices would block.
-            let Ok(meta) = fs::metadata(&path) else { continue };
-            if meta.is_file() && begins_like_a_capture(&path) {
-                found.insert(path, size_of(&meta));
-            }
+        if let Err(cause) = look_into(&folder, &mut folders, &mut found) {
+            errors.push(unopened(&folder, cause));
         }
     }
-    Ok(found)
+    found
+}
+
+fn look_into(
+    folder: &Path,
+    folders: &mut Vec<PathBuf>,
+    found: &mut BTreeMap<PathBuf, Option<u64>>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            folders.push(path);
+            continue;
+        }
+        // A link that leads nowhere is no capture; pipes and devices would block.
+        let Ok(meta) = fs::metadata(&path) else { continue };
+        if meta.is_file() && begins_like_a_capture(&path) {
+            found.insert(path, size_of(&meta));
+        }
+    }
+    Ok(())
 }
 
 fn begins_like_a_capture(path: &Path) -> bool {
@@ -175,7 +197,7 @@ mod tests {
             ("empty.pcap", b""),
             ("d.gz", &check::gzip(b"text")),
         ]);
-        let inputs = discover(&[found.path().to_path_buf()]).unwrap();
+        let inputs = discover(&[found.path().to_path_buf()]).captures;
         assert_eq!(captures(&inputs), ["er.txt", "z.pcapng", "b.bin", "c.zst"]);
         assert_eq!(inputs[2].bytes, Some(24));
     }
@@ -187,7 +209,7 @@ mod tests {
         let found = folder(&[("a.pcap", &pcap)]);
         std::os::unix::fs::symlink(found.path(), found.path().join("round")).unwrap();
         std::os::unix::fs::symlink("nowhere", found.path().join("broken")).unwrap();
-        let inputs = discover(&[found.path().to_path_buf()]).unwrap();
+        let inputs = discover(&[found.path().to_path_buf()]).captures;
         assert_eq!(captures(&inputs), ["a.pcap"]);
     }
 
@@ -196,7 +218,7 @@ mod tests {
         let pcap = check::pcap(Order::Little, 0xa1b2_c3d4, 1);
         let found = folder(&[("x/b.pcap", &pcap), ("x/a.pcap", &pcap), ("y/a.pcap", &pcap)]);
         let at = |name: &str| found.path().join(name);
-        let inputs = discover(&[at("x/b.pcap"), "-".into(), at("x"), at("y"), "-".into()]).unwrap();
+        let inputs = discover(&[at("x/b.pcap"), "-".into(), at("x"), at("y"), "-".into()]).captures;
         let (x, y) = (at("x/a.pcap"), at("y/a.pcap"));
         let expected = ["b.pcap", "-", x.to_str().unwrap(), y.to_str().unwrap()];
         assert_eq!(captures(&inputs), expected);
@@ -207,16 +229,18 @@ mod tests {
     #[test]
     fn files_named_by_the_user_are_taken_whatever_they_hold() {
         let found = folder(&[("notes", b"notes")]);
-        let inputs = discover(&[found.path().join("notes")]).unwrap();
+        let inputs = discover(&[found.path().join("notes")]).captures;
         assert_eq!(captures(&inputs), ["notes"]);
     }
 
     #[test]
     fn what_is_not_there_is_an_error() {
         let found = folder(&[("notes", b"notes")]);
-        let empty = discover(&[found.path().to_path_buf()]).unwrap_err().to_string();
-        assert!(empty.contains("no capture file in this folder"), "{empty}");
-        let missing = discover(&[found.path().join("a.pcap")]).unwrap_err().to_string();
-        assert!(missing.contains("a.pcap: cannot be opened: No such file"), "{missing}");
+        let Found { captures: list, errors } =
+            discover(&[found.path().to_path_buf(), found.path().join("a.pcap"), "-".into()]);
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(captures(&list), ["-"], "the rest is still found");
+        assert!(errors[0].contains("no capture file in this folder"), "{errors:?}");
+        assert!(errors[1].contains("a.pcap: cannot be opened: No such file"), "{errors:?}");
     }
 }

@@ -250,7 +250,7 @@ impl fmt::Display for Interfaces {
 }
 
 /// A path as messages show it: control characters escaped, so that a message stays one line.
-pub(super) fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

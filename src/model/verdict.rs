@@ -157,6 +157,8 @@ impl Credentials {
     pub const SASL_PLAIN: Self = Self(1 << 5);
     /// An SNMP community.
     pub const COMMUNITY_STRING: Self = Self(1 << 6);
+    /// Every kind.
+    pub const ALL: Self = Self((1 << CREDENTIAL_NAMES.len()) - 1);
 
     /// Both sets together.
     #[must_use]

@@ -26,6 +26,8 @@ pub struct Report {
     pub verdicts: BTreeMap<&'static str, Total>,
     /// Flows of unknown verdict, by reason.
     pub unknown_reasons: BTreeMap<&'static str, u64>,
+    /// Flows that `--filter` kept out of everything above and below, except the counters.
+    pub filtered: u64,
     /// Flows whose application is not the one usual on their port.
     pub unexpected: u64,
     #[serde(skip)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 use super::report::{Edge, Report};
-use crate::model::Encryption;
+use crate::model::{Encryption, Timestamp};
 
 /// How the terminal can show it.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,11 @@ pub struct Style {
 pub fn render(report: &Report, style: Style) -> String {
     let mut text = String::new();
     heading(&mut text, report);
+    if report.flows() == 0 {
+        line(&mut text, "There is no flow to report on.");
+        seen(&mut text, report);
+        return text;
+    }
     verdicts(&mut text, report, style);
     edges(&mut text, report, style);
     seen(&mut text, report);
@@ -30,7 +35,9 @@ pub fn render(report: &Report, style: Style) -> String {
 
 fn heading(text: &mut String, report: &Report) {
     let captures = match report.captures.as_slice() {
-        [one] => one.clone(),
+        [one] if one == "-" => "standard input".to_owned(),
+        // A file may be called anything; the terminal must not obey it.
+        [one] => one.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
         many => format!("{} captures", many.len()),
     };
     let packets = report.counters.get("frames").copied().unwrap_or(0);
@@ -40,13 +47,17 @@ fn heading(text: &mut String, report: &Report) {
         }
         _ => String::new(),
     };
-    line(text, &format!("{captures}: {packets} packets, {} flows{span}", report.flows()));
+    let flows = match (report.flows(), report.filtered) {
+        (flows, 0) => format!("{flows} flows"),
+        (flows, others) => format!("{flows} of {} flows pass the filter", flows + others),
+    };
+    line(text, &format!("{captures}: {packets} packets, {flows}{span}"));
     line(text, "");
 }
 
 fn verdicts(text: &mut String, report: &Report, style: Style) {
     let mut table = plain(style);
-    table.set_header(header(&["verdict", "flows", "share", "bytes", ""], style));
+    table.set_header(header(["verdict", "flows", "share", "bytes", ""], style));
     let all = report.flows().max(1);
     for encryption in Encryption::ALL {
         let name = encryption.name();
@@ -64,6 +75,9 @@ fn verdicts(text: &mut String, report: &Report, style: Style) {
             Cell::new(note),
         ]);
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     line(text, &table.to_string());
     line(text, "");
 }
@@ -75,46 +89,164 @@ fn edges(text: &mut String, report: &Report, style: Style) {
         return;
     }
     line(text, "Who talks in cleartext, worst first:");
+    let shown = edges.get(..style.edges_max).unwrap_or(&edges);
     let scoped = edges.iter().any(|e| e.scope != "default");
-    let mut table = plain(style);
-    let mut names =
-        vec!["protocol", "client", "server", "flows", "bytes", "outcome", "why", "credentials"];
-    names.extend(["first seen", "last seen"]);
-    if scoped {
-        names.insert(0, "scope");
-    }
-    table.set_header(header(&names, style));
-    for edge in edges.iter().take(style.edges_max) {
-        table.add_row(edge_row(edge, scoped, style));
-    }
-    line(text, &table.to_string());
-    if edges.len() > style.edges_max {
-        let rest = edges.len() - style.edges_max;
+    let fits = |layout: &&Layout| {
+        let table = edge_table(shown, layout, scoped, Style { color: false, ..style });
+        table.lines().all(|row| row.trim_end().chars().count() <= usize::from(style.width))
+    };
+    let layout = LAYOUTS.iter().find(fits).unwrap_or(&NARROW);
+    line(text, &edge_table(shown, layout, scoped, style).to_string());
+    if edges.len() > shown.len() {
+        let rest = edges.len() - shown.len();
         line(text, &format!("and {rest} more (--edges-max, or --format csv for all)"));
     }
 }
 
-fn edge_row(edge: &Edge, scoped: bool, style: Style) -> Vec<Cell> {
-    let server = std::net::SocketAddr::new(edge.server, edge.port);
-    let credentials: Vec<&str> = edge.credentials.iter().copied().collect();
-    let strong = if edge.outcome == "established" { Some(Color::Red) } else { None };
-    let mut row = vec![
-        paint(Cell::new(edge.protocol.unwrap_or("-")), strong, style),
-        Cell::new(edge.client),
-        Cell::new(server),
-        right(edge.flows.to_string()),
-        right(bytes(edge.bytes)),
-        Cell::new(edge.outcome),
-        Cell::new(edge.plaintext_reason.unwrap_or("-")),
-        Cell::new(if credentials.is_empty() { "-".to_owned() } else { credentials.join(" ") }),
-        Cell::new(short(&edge.first_seen.to_string())),
-        Cell::new(short(&edge.last_seen.to_string())),
-    ];
-    if scoped {
-        row.insert(0, Cell::new(&edge.scope));
+fn edge_table(edges: &[&Edge], layout: &Layout, scoped: bool, style: Style) -> Table {
+    let columns = || layout.columns.iter().filter(|fields| scoped || **fields != [Field::Scope]);
+    let stack = |fields: &[Field], text: &dyn Fn(Field) -> String| {
+        fields.iter().map(|field| text(*field)).collect::<Vec<_>>().join("\n")
+    };
+    let mut table = plain(style);
+    // Addresses and words are never broken: the layout fits, or the terminal wraps it.
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    let names: Vec<String> =
+        columns().map(|f| stack(f, &|field| field.name().to_owned())).collect();
+    table.set_header(header(names.iter().map(String::as_str), style));
+    for edge in edges {
+        table.add_row(columns().map(|fields| {
+            let cell = Cell::new(stack(fields, &|field| field.of(edge, layout)));
+            match fields.first() {
+                Some(Field::Protocol) if edge.outcome == "established" => {
+                    paint(cell, Some(Color::Red), style)
+                }
+                Some(Field::Flows | Field::Bytes) => cell.set_alignment(CellAlignment::Right),
+                _ => cell,
+            }
+        }));
     }
-    row
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
 }
+
+/// What is told of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Scope,
+    Protocol,
+    Client,
+    Server,
+    Flows,
+    Bytes,
+    Outcome,
+    Why,
+    Credentials,
+    First,
+    Last,
+}
+
+impl Field {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Protocol => "protocol",
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Flows => "flows",
+            Self::Bytes => "bytes",
+            Self::Outcome => "outcome",
+            Self::Why => "why",
+            Self::Credentials => "credentials",
+            Self::First => "first seen",
+            Self::Last => "last seen",
+        }
+    }
+
+    fn of(self, edge: &Edge, layout: &Layout) -> String {
+        let time = |time: Timestamp| {
+            let text = short(&time.to_string());
+            if layout.years { text } else { without_year(&text) }
+        };
+        match self {
+            Self::Scope => edge.scope.clone(),
+            Self::Protocol => edge.protocol.unwrap_or("-").to_owned(),
+            Self::Client => edge.client.to_string(),
+            Self::Server => std::net::SocketAddr::new(edge.server, edge.port).to_string(),
+            Self::Flows => edge.flows.to_string(),
+            Self::Bytes => bytes(edge.bytes),
+            Self::Outcome => edge.outcome.to_owned(),
+            Self::Why => edge.plaintext_reason.unwrap_or("-").to_owned(),
+            Self::Credentials if edge.credentials.is_empty() => "-".to_owned(),
+            Self::Credentials => {
+                edge.credentials.iter().copied().collect::<Vec<_>>().join(layout.between)
+            }
+            Self::First => time(edge.first_seen),
+            Self::Last => time(edge.last_seen),
+        }
+    }
+}
+
+/// Which fields stand below one another in each column.
+struct Layout {
+    columns: &'static [&'static [Field]],
+    /// Between credential kinds.
+    between: &'static str,
+    /// Whether times have their year.
+    years: bool,
+}
+
+/// Widest first; the first that fits is taken.
+static LAYOUTS: [Layout; 3] = [WIDE, Layout { between: "\n", ..WIDE }, MEDIUM];
+
+const WIDE: Layout = Layout {
+    columns: &[
+        &[Field::Scope],
+        &[Field::Protocol],
+        &[Field::Client],
+        &[Field::Server],
+        &[Field::Flows],
+        &[Field::Bytes],
+        &[Field::Outcome],
+        &[Field::Why],
+        &[Field::Credentials],
+        &[Field::First],
+        &[Field::Last],
+    ],
+    between: " ",
+    years: true,
+};
+
+const MEDIUM: Layout = Layout {
+    columns: &[
+        &[Field::Scope],
+        &[Field::Protocol],
+        &[Field::Client],
+        &[Field::Server],
+        &[Field::Flows],
+        &[Field::Bytes],
+        &[Field::Outcome, Field::Why],
+        &[Field::Credentials],
+        &[Field::First, Field::Last],
+    ],
+    between: "\n",
+    years: false,
+};
+
+static NARROW: Layout = Layout {
+    columns: &[
+        &[Field::Scope],
+        &[Field::Protocol],
+        &[Field::Client, Field::Server],
+        &[Field::Flows, Field::Bytes],
+        &[Field::Outcome, Field::Why, Field::Credentials],
+        &[Field::First, Field::Last],
+    ],
+    between: "\n",
+    years: false,
+};
 
 /// What was not seen or not understood: silence would be a bug.
 fn seen(text: &mut String, report: &Report) {
@@ -167,9 +299,9 @@ fn plain(style: Style) -> Table {
     table
 }
 
-fn header(names: &[&str], style: Style) -> Vec<Cell> {
+fn header<'n>(names: impl IntoIterator<Item = &'n str>, style: Style) -> Vec<Cell> {
     names
-        .iter()
+        .into_iter()
         .map(|name| {
             let cell = Cell::new(name.to_uppercase());
             if style.color { cell.add_attribute(Attribute::Bold) } else { cell }
@@ -214,6 +346,12 @@ pub fn bytes(n: u64) -> String {
 /// Seconds are enough for people.
 fn short(time: &str) -> String {
     time.split_once('.').map_or_else(|| time.to_owned(), |(whole, _)| format!("{whole}Z"))
+}
+
+/// `2026-11-23T14:00:49Z` as `11-23 14:00:49`: the heading has the year.
+fn without_year(time: &str) -> String {
+    let text = time.split_once('-').map_or(time, |(_, rest)| rest);
+    text.trim_end_matches('Z').replace('T', " ")
 }
 
 fn line(text: &mut String, content: &str) {

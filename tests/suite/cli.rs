@@ -75,6 +75,44 @@ fn flows_go_to_a_file_beside_the_report() {
 }
 
 #[test]
+fn records_go_to_standard_output_and_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flows.jsonl");
+    let output =
+        cleartap(&["analyze", PLAIN, "--format", "jsonl", "--flows", file.to_str().unwrap()]);
+    assert_eq!(stdout(&output), std::fs::read_to_string(&file).unwrap());
+    assert_eq!(stdout(&output).lines().count(), 1);
+    let both = cleartap(&["analyze", PLAIN, "--format", "csv", "--flows", "-"]);
+    assert_eq!(both.status.code(), Some(2), "one standard output cannot hold both");
+}
+
+#[test]
+fn a_filter_that_lets_nothing_pass_is_no_all_clear() {
+    let text = stdout(&cleartap(&["analyze", PLAIN, "--filter", "app=redis"]));
+    assert!(text.contains("0 of 1 flows pass the filter"), "{text}");
+    assert!(!text.contains("cleartext"), "{text}");
+}
+
+#[test]
+fn the_report_breaks_no_address_and_fits_the_terminal() {
+    for columns in [80, 120, 200] {
+        let output = Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .args(["analyze", "captures/postgresql", "captures/http", "captures/redis"])
+            .current_dir(root())
+            .env("COLUMNS", columns.to_string())
+            .output()
+            .unwrap();
+        let text = stdout(&output);
+        assert!(text.contains("10.77.2.20:5432"), "{text}");
+        assert!(text.contains("password_hash_challenge"), "{text}");
+        let table = text.split_once("worst first:").unwrap().1.split_once("\n\n").unwrap().0;
+        for line in table.lines() {
+            assert!(line.chars().count() <= columns, "{columns}: {line}");
+        }
+    }
+}
+
+#[test]
 fn explain_shows_packet_byte_and_rule() {
     let output = cleartap(&["explain", PLAIN, "--flow", ":5432"]);
     let text = stdout(&output);
@@ -113,5 +151,15 @@ fn help_schema_and_protocols_teach() {
     let table = stdout(&cleartap(&["protocols"]));
     assert!(table.contains("postgresql") && table.contains("tls"));
     assert_eq!(cleartap(&["analyze"]).status.code(), Some(2));
-    assert_eq!(cleartap(&["analyze", PLAIN, "--filter", "x=y"]).status.code(), Some(2));
+    for wrong in [
+        ["--filter", "x=y"],
+        ["--filter", "app=postgres"],
+        ["--scope", "=vni:1"],
+        ["--allow-vni", "16777216"],
+        ["--flows-max", "0"],
+    ] {
+        let output = cleartap(&["analyze", PLAIN, wrong[0], wrong[1]]);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(stderr(&output).contains(wrong[1]), "{wrong:?}: {}", stderr(&output));
+    }
 }

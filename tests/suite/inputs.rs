@@ -79,6 +79,28 @@ fn a_folder_without_captures_and_a_missing_file() {
 }
 
 #[test]
+fn one_bad_input_does_not_keep_the_others_from_being_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("readme.txt"), "nothing here").unwrap();
+    let gone = folder.path().join("gone.pcap");
+    let bad = [gone.to_str().unwrap(), folder.path().to_str().unwrap()];
+    for bad in bad {
+        let good = "captures/postgresql/ssl-refused-then-plain.pcap";
+        let output = cleartap(&["analyze", bad, good]);
+        assert_eq!(output.status.code(), Some(1));
+        one_line(&stderr(&output), &[bad]);
+        assert!(stdout(&output).contains("server_refused"), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn nothing_read_is_not_reported_as_nothing_found() {
+    let (_, report, _) = analyze("notes.pcap", b"These are notes, not packets.\n");
+    assert!(report.contains("no flow to report on"), "{report}");
+    assert!(!report.contains("cleartext"), "{report}");
+}
+
+#[test]
 fn every_cut_of_a_file_ends_cleanly() {
     let bytes = whole();
     for length in (0..bytes.len()).step_by(97) {
@@ -98,4 +120,29 @@ fn an_output_that_cannot_be_written() {
     ]);
     assert_eq!(output.status.code(), Some(1));
     one_line(&stderr(&output), &["/nowhere/flows.jsonl"]);
+}
+
+#[test]
+fn a_capture_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.pcap");
+    fs::write(&path, whole()).unwrap();
+    let link = folder.path().join("link.jsonl");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for flows in [&path, &link] {
+        let (capture, flows) = (path.to_str().unwrap(), flows.to_str().unwrap());
+        let output = cleartap(&["analyze", capture, "--flows", flows]);
+        assert_eq!(output.status.code(), Some(2));
+        one_line(&stderr(&output), &[flows, "another name"]);
+        assert_eq!(fs::read(&path).unwrap(), whole());
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_records_but_not_the_report() {
+    let capture = "captures/postgresql/ssl-refused-then-plain.pcap";
+    let output = cleartap(&["analyze", capture, "--flows", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(1));
+    one_line(&stderr(&output), &["--flows: /dev/full", "No space left"]);
+    assert!(stdout(&output).contains("server_refused"));
 }

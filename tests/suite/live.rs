@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    capture::{Owned, frames, records, root, text},
+    capture::{Owned, frames, records, root},
     cli::{cleartap, stderr},
 };
 
@@ -232,4 +232,59 @@ fn a_missing_permission_is_explained() {
     let error = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("CAP_NET_RAW") || error.contains("cap_net_raw"), "{error}");
+}
+
+/// A sensor whose standard output is a pipe, with traffic; its log from the line that says it listens.
+fn piped(datagrams: usize) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
+        .args(["run", "--listen", "127.0.0.1:0", "--interval", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(!line.contains('\u{1b}'), "colours are for terminals: {line}");
+    let (_, address) = line.split_once("address=").unwrap();
+    let address = address.split_whitespace().next().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let list = frames(&root().join(CAPTURES[0]));
+    let first = datagram(&list[0]);
+    for flow in 0..datagrams {
+        // Another inner source port each time: another flow. VXLAN 8, Ethernet 14, IPv4 20 bytes come before it.
+        let mut bytes = first.to_vec();
+        bytes[42..44].copy_from_slice(&u16::try_from(flow + 1024).unwrap().to_be_bytes());
+        socket.send_to(&bytes, address).unwrap();
+        if flow % 64 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    (child, log)
+}
+
+fn terminate(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn a_reader_that_is_gone_stops_the_sensor() {
+    let (mut child, log) = piped(1);
+    drop(child.stdout.take());
+    let rest: Vec<String> = log.lines().map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{}", rest.join("\n"));
+    assert!(rest.iter().any(|line| line.contains("reader of standard output is gone")));
+}
+
+#[test]
+fn a_reader_that_stalls_does_not_keep_the_sensor_from_stopping() {
+    let (mut child, log) = piped(2000);
+    std::thread::sleep(Duration::from_millis(1500));
+    terminate(&child);
+    let mut lines = log.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("Stopping")));
+    terminate(&child);
+    assert!(lines.any(|line| line.contains("Stopped at once")), "the second signal is obeyed");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }

@@ -24,6 +24,7 @@ mod golden;
 mod inputs;
 #[cfg(feature = "live")]
 mod live;
+mod outputs;
 mod ports;
 mod props;
 mod repeat;

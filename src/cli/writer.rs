@@ -1,0 +1,105 @@
+//! The thread that writes the records of `run`, so that a reader that stalls holds up neither packets nor signals.
+#![allow(clippy::disallowed_methods, reason = "edge: opens the record file")]
+
+use std::{
+    fs::OpenOptions,
+    io::{self, ErrorKind, Write},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tracing::{error, info};
+
+use crate::{ingest::error::shown, model::record::Record, output::JsonLines};
+
+/// Writes records until there are no more.
+pub(super) struct Writer {
+    out: JsonLines<Box<dyn Write + Send>>,
+    /// What the log calls the output.
+    place: String,
+    failing: bool,
+    unwritten: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Appends to `path`, or writes to standard output. Sets `stop` when nobody reads any more.
+    pub(super) fn open(path: &Path, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
+        let standard = path.as_os_str() == "-";
+        let out: Box<dyn Write + Send> = if standard {
+            Box::new(io::stdout())
+        } else {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            Box::new(
+                opened.with_context(|| format!("--records: {} cannot be written", shown(path)))?,
+            )
+        };
+        Ok(Self {
+            out: JsonLines::new(out),
+            place: if standard { "standard output".to_owned() } else { shown(path) },
+            failing: false,
+            unwritten: Arc::default(),
+            stop: Arc::clone(stop),
+        })
+    }
+
+    /// How many records are not written, as it goes on.
+    pub(super) fn unwritten(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.unwritten)
+    }
+
+    /// Writes until the other side of `records` is gone. At most a second passes before a record is handed over.
+    pub(super) fn work(mut self, mut records: mpsc::Receiver<Record>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(async {
+            let mut flush = tokio::time::interval(Duration::from_secs(1));
+            flush.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            loop {
+                let result = tokio::select! {
+                    record = records.recv() => match record {
+                        Some(record) => self.out.write(&record),
+                        None => break,
+                    },
+                    _ = flush.tick() => self.flush(),
+                };
+                self.note(result);
+            }
+        });
+        let result = self.flush();
+        self.note(result);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.out.flush();
+        if result.is_ok() && self.failing {
+            self.failing = false;
+            info!(unwritten = self.out.unwritten(), "Records can be written again.");
+        }
+        self.unwritten.store(self.out.unwritten(), Ordering::Relaxed);
+        result
+    }
+
+    /// Says once that writing fails.
+    fn note(&mut self, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        self.unwritten.store(self.out.unwritten(), Ordering::Relaxed);
+        if self.failing {
+            return;
+        }
+        self.failing = true;
+        let place = &self.place;
+        if error.kind() == ErrorKind::BrokenPipe {
+            error!("The reader of {place} is gone: stopping.");
+            self.stop.store(true, Ordering::Relaxed);
+        } else {
+            error!(%error, "Records cannot be written to {place}: they wait, and are lost when too many do.");
+        }
+    }
+}
