@@ -27,6 +27,10 @@ pub struct Counters {
     pub memory_closed: u64,
     /// Most memory held by sessions at once, in bytes.
     pub session_bytes_peak: u64,
+    /// Most memory held by what is known of settled flows, in bytes.
+    pub settled_bytes_peak: u64,
+    /// Settled flows of which only what the verdict rests on was kept, or not all protocols offered.
+    pub facts_trimmed: u64,
     /// Most flows at once.
     pub flows_peak: u64,
     /// Flows that ended, by `encryption`.
@@ -87,6 +91,8 @@ impl Counters {
             ("evicted", self.table.evicted),
             ("memory_closed", self.memory_closed),
             ("session_bytes_peak", self.session_bytes_peak),
+            ("settled_bytes_peak", self.settled_bytes_peak),
+            ("facts_trimmed", self.facts_trimmed),
             ("port_reuse", self.table.port_reuse),
             ("scope_collision", self.table.scope_collision),
             ("stray", self.table.stray),

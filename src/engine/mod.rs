@@ -113,6 +113,8 @@ struct Shard {
     begun: VecDeque<(FlowId, u64)>,
     sessions: usize,
     session_bytes: usize,
+    /// Memory of what is known of settled flows.
+    settled_bytes: usize,
     ended: Vec<Flow<Data>>,
     /// Live: flows that have just settled.
     settled: Vec<FlowId>,
@@ -126,6 +128,8 @@ struct Data {
     work: Work,
     /// Memory of the session as last accounted.
     session_bytes: usize,
+    /// Memory of what is known, once settled and as last accounted.
+    settled_bytes: usize,
     /// Live: what the last record said.
     published: Option<Box<Published>>,
     /// Live: the flow has settled but no record says so yet.
@@ -149,6 +153,13 @@ struct Settled {
     steps: Vec<TraceStep>,
 }
 
+impl Settled {
+    /// Memory held, in bytes.
+    fn memory(&self) -> usize {
+        size_of::<Self>() - size_of::<Summary>() + self.summary.memory()
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Published {
     /// Packets and bytes, by direction of the flow's key: roles may yet be exchanged.
@@ -166,6 +177,7 @@ impl Engine {
             begun: VecDeque::new(),
             sessions: 0,
             session_bytes: 0,
+            settled_bytes: 0,
             ended: Vec::new(),
             settled: Vec::new(),
             now: Timestamp::default(),
@@ -261,6 +273,7 @@ impl Shard {
             (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
         let serial = flow.serial;
         self.account(before, after);
+        self.account_settled(id);
         match (watched, now_watched) {
             (false, true) => {
                 self.sessions += 1;
@@ -281,6 +294,26 @@ impl Shard {
         *peak = (*peak).max(self.session_bytes as u64);
     }
 
+    /// Counts what a flow that has just settled leaves behind; above the bound it leaves only what its verdict needs.
+    fn account_settled(&mut self, id: FlowId) {
+        let Some(flow) = self.table.get_mut(id) else { return };
+        let Work::Settled(settled) = &mut flow.data.work else { return };
+        if flow.data.settled_bytes > 0 {
+            return;
+        }
+        let mut bytes = settled.memory();
+        let full = self.settled_bytes + bytes > self.settings.session_bytes_max;
+        let cut = settled.summary.is_cut();
+        if full && settled.summary.trim() || cut {
+            self.counters.facts_trimmed += 1;
+            bytes = settled.memory();
+        }
+        flow.data.settled_bytes = bytes;
+        self.settled_bytes += bytes;
+        let peak = &mut self.counters.settled_bytes_peak;
+        *peak = (*peak).max(self.settled_bytes as u64);
+    }
+
     /// Closes the oldest sessions until the rest fits.
     fn bound_memory(&mut self) {
         while self.session_bytes > self.settings.session_bytes_max {
@@ -294,6 +327,7 @@ impl Shard {
                 self.sessions -= 1;
                 self.counters.memory_closed += 1;
                 self.account(before, 0);
+                self.account_settled(id);
             }
         }
         if self.begun.len() > 1024 && self.begun.len() > 4 * self.sessions {
@@ -322,6 +356,7 @@ impl Shard {
         let mut ended = std::mem::take(&mut self.ended);
         for mut flow in ended.drain(..) {
             let before = flow.data.session_bytes;
+            self.settled_bytes = self.settled_bytes.saturating_sub(flow.data.settled_bytes);
             let over = matches!(flow.state, State::Closed | State::Reset);
             if close(&mut flow, if over { Close::Over } else { Close::End }) {
                 self.sessions -= 1;
@@ -467,7 +502,8 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
         (flow.client, flow.roles) = (client, Roles::Payload);
     }
     let Work::Watched(session) = std::mem::take(&mut flow.data.work) else { return false };
-    let (summary, steps) = session.into_summary();
+    let (mut summary, steps) = session.into_summary();
+    summary.shrink();
     let outcome = summary.verdict(flow, Stage::Over).outcome;
     let outcome = Some(outcome).filter(|outcome| *outcome != Outcome::Unknown);
     flow.data.work = Work::Settled(Box::new(Settled { summary, outcome, steps }));

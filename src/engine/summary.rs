@@ -5,7 +5,7 @@ use crate::{
     flow::Flow,
     inspect::tls::TlsReader,
     model::{
-        AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Origin, Outcome,
+        AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Name, Origin, Outcome,
         PlaintextReason, Roles, Side, State, Transport, UnknownReason, Verdict,
         evidence::EVIDENCE_MAX,
         tls::{HandshakeOutcome, TlsFacts},
@@ -41,6 +41,8 @@ pub struct Summary {
     tls: Option<(TlsFacts, Outcome)>,
 }
 
+/// Pieces of evidence kept where memory is short.
+const EVIDENCE_KEPT: usize = 2;
 /// Names of layers that only carry others.
 const CARRIERS: [&str; 1] = ["proxy"];
 
@@ -129,7 +131,7 @@ impl Summary {
         }
         // TLS 1.3 hides the choice; of a single offer there is none.
         let only_offer = match facts.alpn_offered.as_slice() {
-            [one] if facts.server_hello => Some(one),
+            [one] if facts.server_hello && !facts.alpn_cut => Some(one),
             _ => None,
         };
         if self.app.is_none()
@@ -177,6 +179,47 @@ impl Summary {
             let offset = offset + u64::from(mark.offset);
             self.evidence.push(Evidence { rule, side, offset, length, constant });
         }
+    }
+
+    /// Memory held, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let names = self
+            .tls
+            .iter()
+            .flat_map(|(facts, _)| facts.alpn_offered.iter().chain(&facts.alpn).chain(&facts.sni));
+        let offered = self.tls.as_ref().map_or(0, |(facts, _)| facts.alpn_offered.capacity());
+        size_of::<Self>()
+            + self.layers.capacity() * size_of::<&str>()
+            + self.evidence.capacity() * size_of::<Evidence>()
+            + offered * size_of::<Name>()
+            + names.map(|name| name.as_str().len()).sum::<usize>()
+    }
+
+    /// Nothing more will be learnt: gives back what was reserved for it.
+    pub(super) fn shrink(&mut self) {
+        self.layers.shrink_to_fit();
+        self.evidence.shrink_to_fit();
+        if let Some((facts, _)) = &mut self.tls {
+            facts.alpn_offered.shrink_to_fit();
+        }
+    }
+
+    /// Drops what the verdict does not rest on; true if there was any.
+    pub(super) fn trim(&mut self) -> bool {
+        let before = self.memory();
+        self.evidence.truncate(EVIDENCE_KEPT);
+        if let Some((facts, _)) = &mut self.tls
+            && !facts.alpn_offered.is_empty()
+        {
+            (facts.alpn_offered, facts.alpn_cut) = (Vec::new(), true);
+        }
+        self.shrink();
+        self.memory() < before
+    }
+
+    /// Whether the client offered more protocols than are kept.
+    pub(super) fn is_cut(&self) -> bool {
+        self.tls.as_ref().is_some_and(|(facts, _)| facts.alpn_cut)
     }
 
     /// The verdict on `flow`. While its session is open, only what later bytes cannot take back is said.

@@ -134,10 +134,11 @@ impl TlsReader {
         };
         facts.version_offered = client.sslv2.client_hello.map(TlsVersion);
         if let Some(hello) = client_hello {
-            let ClientHello { version, sni, alpn, early_data, ech } = hello.clone();
+            let ClientHello { version, sni, alpn, alpn_cut, early_data, ech } = hello.clone();
             facts.version_offered = version;
             facts.sni = sni;
             facts.alpn_offered = alpn;
+            facts.alpn_cut = alpn_cut;
             facts.early_data_offered = early_data;
             facts.ech_offered = ech;
         }

@@ -131,6 +131,7 @@ pub struct TlsAlert {
     pub description: u8,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each set by name")]
 /// Facts of one TLS layer. `None` means not visible, never "no".
 #[derive(Clone, Debug, Default)]
 pub struct TlsFacts {
@@ -152,6 +153,8 @@ pub struct TlsFacts {
     pub alpn: Option<Name>,
     /// Protocols the client offered.
     pub alpn_offered: Vec<Name>,
+    /// The client offered more protocols than are kept.
+    pub alpn_cut: bool,
     /// Whether a `ClientHello` was read.
     pub client_hello: bool,
     /// Whether a `ServerHello` was read.

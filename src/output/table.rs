@@ -268,13 +268,14 @@ fn seen(text: &mut String, report: &Report) {
 }
 
 /// Counters that say nothing of gaps.
-const QUIET: [&str; 8] = [
+const QUIET: [&str; 9] = [
     "frames",
     "frame_bytes",
     "segments",
     "flows",
     "flows_peak",
     "session_bytes_peak",
+    "settled_bytes_peak",
     "port_reuse",
     "duplicates",
 ];

@@ -16,6 +16,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "nothing is exported from a test binary")]
 
 mod alloc;
+mod bounds;
 mod build;
 mod capture;
 mod cli;

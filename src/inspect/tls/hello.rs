@@ -19,6 +19,8 @@ pub(super) struct ClientHello {
     pub(super) version: Option<TlsVersion>,
     pub(super) sni: Option<Name>,
     pub(super) alpn: Vec<Name>,
+    /// More protocols were offered than are kept.
+    pub(super) alpn_cut: bool,
     /// `None`: not seen in a hello that was cut short.
     pub(super) early_data: Option<bool>,
     /// `encrypted_client_hello`, genuine or GREASE.
@@ -48,7 +50,9 @@ impl ClientHello {
         for (kind, value) in Extensions(Cursor::new(list)) {
             match kind {
                 SERVER_NAME if hello.sni.is_none() => hello.sni = server_name(value),
-                ALPN if hello.alpn.is_empty() => hello.alpn = protocols(value),
+                ALPN if hello.alpn.is_empty() => {
+                    (hello.alpn, hello.alpn_cut) = kept(protocols(value));
+                }
                 SUPPORTED_VERSIONS if offered.is_none() => offered = highest(value),
                 EARLY_DATA => hello.early_data = Some(true),
                 ENCRYPTED_CLIENT_HELLO => hello.ech = Some(true),
@@ -84,6 +88,21 @@ impl ServerHello {
         }
         Some(hello)
     }
+}
+
+/// The first of the protocols offered, as many as a flow may hold, and whether any were left out.
+fn kept(offered: Vec<Name>) -> (Vec<Name>, bool) {
+    let count = offered.len();
+    let mut room = ALPN_BYTES_MAX;
+    let mut fits = |name: &Name| {
+        let left = room.checked_sub(name.as_str().len());
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    let kept: Vec<Name> =
+        offered.into_iter().take(ALPN_KEPT_MAX).take_while(|name| fits(name)).collect();
+    let cut = kept.len() < count;
+    (kept, cut)
 }
 
 /// Legacy version and extensions.
@@ -205,8 +224,11 @@ fn highest(value: &[u8]) -> Option<TlsVersion> {
 
 const RANDOM_BYTES: usize = 32;
 const HOST_NAME: u8 = 0;
-/// Protocols kept from an offer.
+/// Protocols read of an offer; more than are kept, so that it is known when some are left out.
 const ALPN_NAMES_MAX: usize = 16;
+/// Protocols kept of a client's offer, and the bytes of all their names.
+const ALPN_KEPT_MAX: usize = 8;
+const ALPN_BYTES_MAX: usize = 128;
 
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
