@@ -5,15 +5,27 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+use std::fmt;
+
 /// The bytes ended before the read did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short;
 
 /// A read position over borrowed bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Cursor<'a> {
     whole: &'a [u8],
     rest: &'a [u8],
+}
+
+impl fmt::Debug for Cursor<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor")
+            .field("whole", &self.whole.len())
+            .field("rest", &self.rest.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Cursor<'a> {

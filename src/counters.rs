@@ -31,6 +31,16 @@ pub struct Counters {
     pub settled_bytes_peak: u64,
     /// Settled flows of which only what the verdict rests on was kept, or not all protocols offered.
     pub facts_trimmed: u64,
+    /// Packet times that lay more than an hour from those before.
+    pub time_jumps: u64,
+    /// Flows with more layers than are looked into.
+    pub layers_exceeded: u64,
+    /// Flows of which more could have been read after the match.
+    pub follow_exceeded: u64,
+    /// Holes in streams being read that were passed over as lost.
+    pub holes_passed: u64,
+    /// Segments behind a hole for which there was no room.
+    pub held_dropped: u64,
     /// Most flows at once.
     pub flows_peak: u64,
     /// Flows that ended, by `encryption`.
@@ -40,6 +50,9 @@ pub struct Counters {
     /// Lost before us.
     pub drops: Drops,
 }
+
+/// Flows in cleartext whose edge found no room in the report: its own counter, not the sensor's.
+pub const FLOWS_NOT_LISTED: &str = "edges_not_listed";
 
 /// Frames skipped, by [`wire::Skip`].
 #[derive(Clone, Debug, Default)]
@@ -96,6 +109,14 @@ impl Counters {
             ("port_reuse", self.table.port_reuse),
             ("scope_collision", self.table.scope_collision),
             ("stray", self.table.stray),
+            ("siblings_crowded_out", self.table.siblings_crowded_out),
+            ("blind_resets", self.table.blind_resets),
+            ("copies_uncounted", self.table.copies_uncounted),
+            ("time_jumps", self.time_jumps),
+            ("layers_exceeded", self.layers_exceeded),
+            ("follow_exceeded", self.follow_exceeded),
+            ("holes_passed", self.holes_passed),
+            ("held_dropped", self.held_dropped),
             ("duplicates", self.duplicates),
             ("vantages_crowded_out", self.vantages_crowded_out),
             ("not_allowed", self.not_allowed),

@@ -10,6 +10,8 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_types, clippy::disallowed_macros))]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+use std::fmt;
+
 use crate::{
     bytes::Short,
     model::{Credentials, Encryption, Mark, PlaintextReason, Side, Transport},
@@ -116,12 +118,22 @@ pub struct View<'a> {
 }
 
 /// What one side has said: contiguous bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Said<'a> {
     /// TCP: stream bytes. UDP: datagrams, each behind a two-byte big-endian length (see [`Said::datagrams`]).
     pub bytes: &'a [u8],
     /// Whether the first byte is the first byte this side sent in this layer.
     pub start: Start,
+}
+
+impl fmt::Debug for Said<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Said")
+            .field("bytes", &self.bytes.len())
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether a side's first byte is known to be its beginning.
@@ -165,8 +177,15 @@ impl<'a> View<'a> {
 }
 
 /// Iterator over the datagrams of one side.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Datagrams<'a>(&'a [u8]);
+
+impl fmt::Debug for Datagrams<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagrams").field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
 
 impl<'a> Iterator for Datagrams<'a> {
     type Item = &'a [u8];

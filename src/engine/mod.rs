@@ -31,6 +31,7 @@ use crate::{
     model::{
         Endpoint, FlowKey, Frame, Outcome, Roles, Segment, Side, State, Timestamp, Transport,
         record::{Delta, Record},
+        time::NS_PER_S,
     },
     wire::Decoder,
 };
@@ -230,6 +231,15 @@ impl Engine {
 
 impl Shard {
     fn tick(&mut self, now: Timestamp, emit: &mut dyn FnMut(Emitted)) {
+        let begun = self.now != Timestamp::default();
+        let back = self.now.since(now) > TIME_JUMP_NS;
+        self.counters.time_jumps += u64::from(begun && now.since(self.now) > TIME_JUMP_NS || back);
+        if back {
+            // Else nothing would end until time has caught up.
+            (self.now, self.updated) = (now, None);
+            self.table.turn_back(now, TIME_JUMP_NS, &mut self.ended);
+            self.flush(emit);
+        }
         if now <= self.now {
             return;
         }
@@ -365,6 +375,9 @@ impl Shard {
             let event = self.settings.update_ns.map(|_| "end");
             let record = record(&self.settings, &self.vantages, &mut flow, event);
             self.counters.count_verdict(record.encryption);
+            if let Work::Settled(settled) = &flow.data.work {
+                settled.summary.reached.count(&mut self.counters);
+            }
             let steps = match &mut flow.data.work {
                 Work::Settled(settled) => std::mem::take(&mut settled.steps),
                 _ => Vec::new(),
@@ -511,6 +524,9 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
     flow.data.settled = true;
     true
 }
+
+/// Packet times further apart than this are no pause but another clock, or files out of order.
+const TIME_JUMP_NS: u64 = 3600 * NS_PER_S;
 
 /// Detectors that run on a transport.
 fn transport_mask(transport: Transport) -> CandidateMask {

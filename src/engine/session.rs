@@ -237,6 +237,7 @@ impl Session {
                 self.note(|| TraceEvent::Bytes { side, offset: offset + unread as u64, length });
             }
             Pushed::Held => self.note(|| TraceEvent::Held { side }),
+            Pushed::Dropped => self.summary.reached.drop_held(),
             Pushed::Nothing => {}
         }
         pushed
@@ -267,6 +268,7 @@ impl Session {
         let side = self.side(direction);
         let Some(gap) = self.streams.get_mut(direction).and_then(Stream::jump) else { return };
         if let Gap::Broken { lost } = gap {
+            self.summary.reached.holes = self.summary.reached.holes.saturating_add(1);
             self.note(|| TraceEvent::Gap { side, lost });
             self.broken |= matches!(self.phase, Phase::Watching);
             match &mut self.phase {
@@ -449,6 +451,7 @@ impl Session {
             return None;
         }
         if self.budget_steps == 0 || self.budget_bytes == 0 {
+            self.summary.reached.follow = true;
             self.settle("as much was read as the limit allows");
             return None;
         }
@@ -478,6 +481,7 @@ impl Session {
     /// A new layer begins where both sides stand.
     fn layer(&mut self, side: Side, upgrade: Option<&'static str>, other: OtherSide) {
         if !self.summary.has_room_for_layer() {
+            self.summary.reached.layers = true;
             self.settle("too many layers");
             return;
         }

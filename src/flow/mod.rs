@@ -59,6 +59,9 @@ pub struct Direction {
     more: Vec<Tally>,
 }
 
+/// Sequence numbers further apart than this belong to different connections.
+const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
+
 /// Most vantages counted for one direction.
 pub const VANTAGES_MAX: usize = 4;
 
@@ -82,9 +85,9 @@ pub struct Tally {
 }
 
 impl Direction {
-    /// Counts one packet.
-    fn count(&mut self, vantage: VantageId, segment: &Segment<'_>) {
-        let Some(tally) = self.tally_mut(vantage) else { return };
+    /// Counts one packet; false if its vantage finds no room.
+    fn count(&mut self, vantage: VantageId, segment: &Segment<'_>) -> bool {
+        let Some(tally) = self.tally_mut(vantage) else { return false };
         tally.packets += 1;
         tally.bytes += u64::from(segment.ip_len);
         tally.payload += u64::from(segment.payload_len);
@@ -97,6 +100,19 @@ impl Direction {
                 tally.retransmits += 1;
             }
         }
+        true
+    }
+
+    /// Whether `seq` is near what was seen here, or near what the other end acknowledged of it.
+    fn is_near(&self, seq: u32, acked: Option<u32>) -> bool {
+        let mut seen = self.tallies().filter(|t| t.coverage.has_begun()).peekable();
+        if seen.peek().is_none() && acked.is_none() {
+            return true;
+        }
+        let acked = acked.is_some_and(|ack| {
+            seq.wrapping_sub(ack).cast_signed().unsigned_abs() <= SEQUENCE_DISTANCE_MAX
+        });
+        acked || seen.any(|t| t.coverage.distance(seq) <= SEQUENCE_DISTANCE_MAX)
     }
 
     fn tally_mut(&mut self, vantage: VantageId) -> Option<&mut Tally> {
@@ -167,12 +183,25 @@ impl Direction {
 
 impl<T> Flow<T> {
     /// Counts `segment`, sent in `direction` and copied at `vantage`; follows the TCP state.
-    fn count(&mut self, direction: usize, vantage: VantageId, segment: &Segment<'_>) {
+    fn count(
+        &mut self,
+        direction: usize,
+        vantage: VantageId,
+        segment: &Segment<'_>,
+        counters: &mut TableCounters,
+    ) {
         self.first = self.first.min(segment.time);
         self.last = self.last.max(segment.time);
+        let acked = self.acked().get(direction).copied().flatten();
         let Some(dir) = self.directions.get_mut(direction) else { return };
-        dir.count(vantage, segment);
+        let near = segment.tcp.is_none_or(|tcp| dir.is_near(tcp.seq, acked));
+        counters.copies_uncounted += u64::from(!dir.count(vantage, segment));
         let Some(tcp) = segment.tcp else { return };
+        // No end of this connection sent it (RFC 5961 section 3): what it says of the state is not believed.
+        if tcp.has(TcpHeader::RST) && !near {
+            counters.blind_resets += 1;
+            return;
+        }
         if tcp.has(TcpHeader::ACK) {
             dir.acknowledge(tcp.ack);
         }

@@ -1,5 +1,7 @@
 //! Contiguous bytes of one direction: reorder, overlap, retransmit, gaps, one byte per segment.
 
+use std::fmt;
+
 use crate::model::Timestamp;
 
 /// Out-of-order segments held per direction.
@@ -15,7 +17,7 @@ const HELD_ACKED_MAX: usize = 4;
 const HOLE_AGE_NS_MAX: u64 = 500_000_000;
 
 /// One direction's unread bytes. TCP by sequence number; UDP as datagrams behind two-byte lengths.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Stream {
     /// Sequence number of the next contiguous byte, once anchored.
     next: Option<u32>,
@@ -33,7 +35,20 @@ pub struct Stream {
     hole_since: Timestamp,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Stream {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("next", &self.next)
+            .field("known_start", &self.known_start)
+            .field("offset", &self.offset)
+            .field("data", &self.data.len())
+            .field("skip", &self.skip)
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
+    }
+}
+
 struct Held {
     seq: u32,
     bytes: Box<[u8]>,
@@ -48,6 +63,8 @@ pub enum Pushed {
     Nothing,
     /// Kept until what comes before it arrives.
     Held,
+    /// To be kept, but there is no room.
+    Dropped,
 }
 
 /// What a hole does to the reader.
@@ -233,7 +250,7 @@ impl Stream {
         }
         if self.held.len() >= HELD_SEGMENTS_MAX || self.held_bytes() + bytes.len() > HELD_BYTES_MAX
         {
-            return Pushed::Nothing;
+            return Pushed::Dropped;
         }
         self.held.insert(at, Held { seq, bytes: bytes.into() });
         Pushed::Held
@@ -331,7 +348,8 @@ mod tests {
     fn what_is_held_is_bounded() {
         let mut s = begun();
         for i in 0..1000_u32 {
-            s.push(200 + i * 3000, &[0; 2000], NOW);
+            let pushed = s.push(200 + i * 3000, &[0; 2000], NOW);
+            assert_eq!(pushed, if i < 32 { Pushed::Held } else { Pushed::Dropped });
         }
         assert!(s.held.len() <= HELD_SEGMENTS_MAX && s.held_bytes() <= HELD_BYTES_MAX);
     }

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::{Direction, Flow, VantageId};
+use super::{Direction, Flow, SEQUENCE_DISTANCE_MAX, VantageId};
 use crate::model::{FlowKey, Origin, Roles, Segment, State, TcpHeader, Timestamp, Transport};
 
 /// A flow's place in the table; valid until the flow ends.
@@ -48,6 +48,12 @@ pub struct TableCounters {
     pub scope_collision: u64,
     /// Segments of a vantage that fit no connection known.
     pub stray: u64,
+    /// Segments that fit none of the connections of their key, which are as many as can be told apart.
+    pub siblings_crowded_out: u64,
+    /// Resets whose sequence number lies far from the connection's, not believed.
+    pub blind_resets: u64,
+    /// Copies of flows from further vantages than are counted for one direction.
+    pub copies_uncounted: u64,
     /// Ports used again by a new connection.
     pub port_reuse: u64,
 }
@@ -96,8 +102,6 @@ struct Slot<T> {
 const NIL: u32 = u32::MAX;
 /// Seconds on the wheel.
 const WHEEL_SECONDS: u64 = 512;
-/// Sequence numbers further apart than this belong to different connections.
-const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
 /// Busy flows put in their place at most before one flow is pushed out.
 const EVICTION_TRIES_MAX: usize = 16;
 /// Connections of one key told apart at once.
@@ -144,7 +148,11 @@ impl<T: Default> FlowTable<T> {
                 ended.extend(self.remove(slot));
                 self.create(arrival, ended)
             }
-            (_, Fit::Stray) => {
+            (None, Fit::Stray) => {
+                self.counters.siblings_crowded_out += 1;
+                return None;
+            }
+            (Some(_), Fit::Stray) => {
                 self.counters.stray += 1;
                 return None;
             }
@@ -161,7 +169,7 @@ impl<T: Default> FlowTable<T> {
         };
         let flow = self.slots.get_mut(index(slot))?.flow.as_mut()?;
         let before = flow.state;
-        flow.count(arrival.direction, arrival.vantage, arrival.segment);
+        flow.count(arrival.direction, arrival.vantage, arrival.segment, &mut self.counters);
         if flow.state != before {
             self.schedule(slot);
         }
@@ -183,6 +191,31 @@ impl<T: Default> FlowTable<T> {
         self.turned = Some(second);
         for tick in turned + 1..=second.min(turned + WHEEL_SECONDS) {
             self.turn(tick, now, ended);
+        }
+    }
+
+    /// The clock goes back to `now`: flows that lie more than `ahead_ns_max` ahead end, the others are due anew.
+    pub fn turn_back(&mut self, now: Timestamp, ahead_ns_max: u64, ended: &mut Vec<Flow<T>>) {
+        self.turned = Some(now.seconds());
+        let mut alive = Vec::with_capacity(self.len());
+        for head in &self.wheel {
+            let mut at = *head;
+            while let Some(slot) = self.slots.get(index(at)) {
+                alive.push(at);
+                at = slot.next;
+            }
+        }
+        let from = ended.len();
+        for at in alive {
+            let flow = self.slots.get(index(at)).and_then(|slot| slot.flow.as_ref());
+            if flow.is_some_and(|flow| flow.last.since(now) > ahead_ns_max) {
+                ended.extend(self.remove(at).map(Flow::timed_out));
+            } else {
+                self.schedule(at);
+            }
+        }
+        if let Some(ended) = ended.get_mut(from..) {
+            ended.sort_by_key(|flow| flow.serial);
         }
     }
 
@@ -338,12 +371,7 @@ impl<T: Default> FlowTable<T> {
             let next = slot.next;
             let due = slot.flow.as_ref().is_none_or(|f| f.due(&self.limits) <= now);
             if due {
-                if let Some(mut flow) = self.remove(at) {
-                    if flow.state == State::Open {
-                        flow.state = State::Timeout;
-                    }
-                    ended.push(flow);
-                }
+                ended.extend(self.remove(at).map(Flow::timed_out));
             } else {
                 self.schedule(at);
             }
@@ -419,6 +447,14 @@ impl<T: Default> Flow<T> {
 }
 
 impl<T> Flow<T> {
+    /// The flow at its end, unless something else ended it.
+    fn timed_out(mut self) -> Self {
+        if self.state == State::Open {
+            self.state = State::Timeout;
+        }
+        self
+    }
+
     fn due(&self, limits: &Limits) -> Timestamp {
         Timestamp(self.last.0.saturating_add(self.idle_ns_max(limits)))
     }

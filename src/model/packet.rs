@@ -1,6 +1,6 @@
 //! A captured frame, and what `wire` makes of it.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use super::{
     flow::{Endpoint, Transport, Vantage},
@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Captured bytes as a source hands them over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Frame<'a> {
     /// When it was captured.
     pub time: Timestamp,
@@ -18,6 +18,18 @@ pub struct Frame<'a> {
     pub wire_len: u32,
     /// The captured bytes.
     pub bytes: &'a [u8],
+}
+
+impl fmt::Debug for Frame<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("time", &self.time)
+            .field("link", &self.link)
+            .field("wire_len", &self.wire_len)
+            .field("bytes", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a frame begins with.
@@ -38,7 +50,7 @@ pub enum Link {
 }
 
 /// One decoded transport segment or datagram: the innermost one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Segment<'a> {
     /// When it was captured.
     pub time: Timestamp,
@@ -60,6 +72,22 @@ pub struct Segment<'a> {
     pub payload_len: u32,
     /// Length of the innermost IP packet according to its header.
     pub ip_len: u32,
+}
+
+impl fmt::Debug for Segment<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("time", &self.time)
+            .field("vantage", &self.vantage)
+            .field("transport", &self.transport)
+            .field("src", &self.src)
+            .field("dst", &self.dst)
+            .field("tcp", &self.tcp)
+            .field("payload", &self.payload.len())
+            .field("payload_len", &self.payload_len)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The TCP header fields the flow table needs.

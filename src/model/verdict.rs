@@ -112,7 +112,7 @@ words! {
         NoPayload = "no_payload",
         /// Too few bytes to tell.
         TooShort = "too_short",
-        /// Not text, and no known grammar.
+        /// No grammar recognised it, and it does not look random.
         Binary = "binary",
         /// Looks random: encrypted or compressed.
         HighEntropy = "high_entropy",

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    counters::Counters,
+    counters::{Counters, FLOWS_NOT_LISTED},
     model::{Timestamp, record::Record},
 };
 
@@ -32,6 +32,8 @@ pub struct Report {
     pub unexpected: u64,
     #[serde(skip)]
     edges: BTreeMap<EdgeKey, Edge>,
+    #[serde(skip)]
+    edges_max: Option<usize>,
     /// What the sensor met, zeros left out.
     pub counters: BTreeMap<&'static str, u64>,
 }
@@ -50,6 +52,7 @@ pub struct Total {
 struct EdgeKey {
     scope: String,
     app: Option<&'static str>,
+    encryption: &'static str,
     client: IpAddr,
     server: IpAddr,
     port: u16,
@@ -89,6 +92,11 @@ pub struct Edge {
 }
 
 impl Report {
+    /// A report that lists at most so many edges.
+    pub fn with_edges_max(edges_max: usize) -> Self {
+        Self { edges_max: Some(edges_max), ..Self::default() }
+    }
+
     /// Adds a record.
     pub fn add(&mut self, record: &Record) {
         let bytes = record.bytes_c2s + record.bytes_s2c;
@@ -176,12 +184,18 @@ impl Report {
         let key = EdgeKey {
             scope: record.scope.clone(),
             app: record.app,
+            encryption: record.encryption,
             client: record.src_ip,
             server: record.dst_ip,
             port: record.dst_port,
             outcome: record.outcome,
             reason: record.plaintext_reason,
         };
+        let full = self.edges.len() >= self.edges_max.unwrap_or(EDGES_MAX);
+        if full && !self.edges.contains_key(&key) {
+            *self.counters.entry(FLOWS_NOT_LISTED).or_default() += 1;
+            return;
+        }
         let edge = self.edges.entry(key).or_insert_with(|| Edge {
             scope: record.scope.clone(),
             protocol: record.app,
@@ -237,6 +251,9 @@ fn secret_weight(kind: &str) -> u8 {
 pub fn is_clear(record: &Record) -> bool {
     matches!(record.encryption, "plaintext" | "partial")
 }
+
+/// Most edges listed; flows of further ones are only counted.
+const EDGES_MAX: usize = 1_000_000;
 
 const CSV_COLUMNS: [&str; 13] = [
     "scope",

@@ -10,7 +10,7 @@
     )
 )]
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, fmt, net::IpAddr};
 
 use hashbrown::HashMap;
 
@@ -30,7 +30,6 @@ pub(super) struct Key {
 }
 
 /// One fragment.
-#[derive(Debug)]
 pub(super) struct Arrival<'a> {
     pub(super) time: Timestamp,
     pub(super) key: Key,
@@ -43,12 +42,33 @@ pub(super) struct Arrival<'a> {
     pub(super) payload: &'a [u8],
 }
 
+impl fmt::Debug for Arrival<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arrival")
+            .field("time", &self.time)
+            .field("key", &self.key)
+            .field("payload", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// A complete datagram's payload.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Whole {
     /// What it is, according to its first fragment.
     pub(super) protocol: u8,
     pub(super) data: Vec<u8>,
+}
+
+impl fmt::Debug for Whole {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Whole")
+            .field("protocol", &self.protocol)
+            .field("data", &self.data.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Incomplete datagrams.
@@ -146,7 +166,6 @@ impl Table {
     }
 }
 
-#[derive(Debug)]
 struct Entry {
     since: Timestamp,
     serial: u64,
@@ -156,6 +175,13 @@ struct Entry {
     /// What is missing, ascending: from, up to.
     holes: Vec<(usize, usize)>,
     data: Vec<u8>,
+}
+
+impl fmt::Debug for Entry {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("data", &self.data.len()).finish_non_exhaustive()
+    }
 }
 
 impl Entry {

@@ -3,7 +3,10 @@
 //! Packets without options, extension headers or fragments, nearly all there are, are read by hand; everything else by
 //! etherparse, which is also what the tests hold the short way against.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use etherparse::{
     IpNumber, Ipv6ExtensionSlice, Ipv6ExtensionsSlice, LaxIpSlice, LaxIpv4Slice, LaxIpv6Slice,
@@ -13,7 +16,7 @@ use etherparse::{
 use super::Skip;
 
 /// An IP header, read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct Packet<'a> {
     /// Source and destination.
     pub(super) addresses: Addresses<'a>,
@@ -27,6 +30,16 @@ pub(super) struct Packet<'a> {
     pub(super) ip_len: u32,
     /// Set on a fragment.
     pub(super) piece: Option<Piece>,
+}
+
+impl fmt::Debug for Packet<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet")
+            .field("protocol", &self.protocol)
+            .field("payload", &self.payload.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Source and destination as they stand in the header: only the innermost packet's are wanted as such.

@@ -1,10 +1,11 @@
 //! TCP (RFC 9293 section 3.1), UDP (RFC 768) and ESP (RFC 4303) headers.
 
+use std::fmt;
+
 use super::{Skip, ip::Packet};
 use crate::model::TcpHeader;
 
 /// A transport header, read.
-#[derive(Debug)]
 pub(super) struct Content<'a> {
     /// Source port, 0 for ESP.
     pub(super) src_port: u16,
@@ -16,6 +17,13 @@ pub(super) struct Content<'a> {
     pub(super) payload: &'a [u8],
     /// Payload length according to the headers.
     pub(super) payload_len: usize,
+}
+
+impl fmt::Debug for Content<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("payload", &self.payload.len()).finish_non_exhaustive()
+    }
 }
 
 impl Content<'_> {

@@ -3,6 +3,8 @@
 //! MPLS in IP (RFC 4023), GTP-U (3GPP TS 29.281 section 5),
 //! Teredo (RFC 4380 section 5.1).
 
+use std::fmt;
+
 use super::{
     Skip,
     ip::{self, Packet, number},
@@ -18,12 +20,18 @@ pub(super) const GTP_U_PORT: u16 = 2152;
 pub(super) const TEREDO_PORT: u16 = 3544;
 
 /// What a tunnel over UDP carries.
-#[derive(Debug)]
 pub(super) struct Inner<'a> {
     /// The header passed.
     pub(super) header: Header,
     /// The IP packet inside.
     pub(super) ip: &'a [u8],
+}
+
+impl fmt::Debug for Inner<'_> {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("ip", &self.ip.len()).finish_non_exhaustive()
+    }
 }
 
 /// A tunnel header, as far as it tells where a copy was taken.

@@ -1,11 +1,16 @@
 //! What grows has a bound, and a counter tells when it was reached.
 
 use cleartap::{
+    counters::Counters,
     engine::{Emitted, Engine, Settings},
-    model::record::Record,
+    model::{Timestamp, record::Record},
+    output::Report,
 };
 
-use super::build::{ACK, At, SYN, Talk};
+use super::{
+    build::{ACK, At, RST, SYN, Talk, merge},
+    capture::Owned,
+};
 
 const AT: At = At { source: [10, 9, 0, 1], vni: 7 };
 
@@ -67,4 +72,119 @@ fn settled_flows_keep_little_of_a_greedy_hello() {
     let tls = record.tls.unwrap();
     assert_eq!(tls.sni.unwrap().as_str().len(), 250);
     assert!(tls.alpn_offered.is_empty());
+}
+
+const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40_000);
+const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 8080);
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const HOUR: u64 = 3600;
+
+fn talk() -> Talk {
+    Talk::new(CLIENT, SERVER, [100, 900]).handshake()
+}
+
+/// Records and counters of frames in the order given.
+fn run(frames: &[Owned]) -> (Vec<Record>, Counters) {
+    let mut engine = Engine::new(Settings::default());
+    let mut records = Vec::new();
+    for frame in frames {
+        engine.frame(&frame.frame(), &mut |e| records.push(e.record));
+    }
+    engine.finish(&mut |e| records.push(e.record));
+    (records, engine.counters())
+}
+
+#[test]
+fn a_reset_that_no_end_can_have_sent_is_not_believed() {
+    let far = 1 << 25;
+    for (distance, state, blind) in [
+        (far, "open", 1),
+        (0_u32.wrapping_sub(far), "open", 1),
+        (0, "reset", 0),
+        (1000, "reset", 0),
+    ] {
+        let talk = talk().client(GET).forged(false, RST | ACK, distance).client(GET);
+        let (records, counters) = run(&talk.copies(AT));
+        let states: Vec<_> = records.iter().map(|r| r.state).collect();
+        assert_eq!((states, counters.table.blind_resets), (vec![state], blind), "{distance}");
+    }
+}
+
+#[test]
+fn a_time_far_ahead_does_not_stop_the_clock() {
+    let mut frames = talk().client(GET).copies(AT);
+    let mut odd = Talk::new(([10, 0, 0, 9], 40_001), SERVER, [5, 6]).client(GET).copies(AT);
+    odd[0].time = Timestamp(odd[0].time.0 + 1000 * HOUR * 1_000_000_000);
+    frames.extend(odd);
+    let late = Talk::new(([10, 0, 0, 3], 40_002), SERVER, [7, 8]);
+    frames.extend(late.pause(1).handshake().client(GET).pause(400).client(GET).copies(AT));
+    let (records, counters) = run(&frames);
+    let ends: Vec<_> = records.iter().map(|r| (r.src_port, r.state)).collect();
+    let expected =
+        [(40_000, "timeout"), (40_001, "timeout"), (40_002, "timeout"), (40_002, "open")];
+    assert_eq!((ends.as_slice(), counters.time_jumps), (&expected[..], 2));
+}
+
+#[test]
+fn files_out_of_order_age_by_their_own_time() {
+    let later = talk().pause(2 * HOUR).client(GET).copies(AT);
+    let first = Talk::new(([10, 0, 0, 3], 40_002), SERVER, [7, 8]).handshake().client(GET);
+    let mut engine = Engine::new(Settings::default());
+    let mut ports = Vec::new();
+    let mut take = |e: Emitted| ports.push(e.record.src_port);
+    for frame in later.iter().skip(3).chain(&first.copies(AT)) {
+        engine.frame(&frame.frame(), &mut take);
+    }
+    let now = first.copies(AT)[0].time;
+    engine.tick(Timestamp(now.0 + 1_000_000_000_000), &mut take);
+    assert_eq!((engine.flows(), engine.counters().time_jumps), (0, 1));
+    assert_eq!(ports, [40_000, 40_002]);
+}
+
+#[test]
+fn reading_on_and_holes_are_counted() {
+    let long = (0..100).fold(talk(), |talk, _| talk.client(&GET.repeat(40)));
+    let (records, counters) = run(&long.copies(AT));
+    assert_eq!((records[0].app, counters.follow_exceeded), (Some("http"), 1));
+    let mut holed = talk().client(GET).client(GET).client(GET);
+    holed.packets.remove(4);
+    let (_, counters) = run(&holed.copies(AT));
+    assert_eq!((counters.holes_passed, counters.follow_exceeded), (1, 0));
+}
+
+#[test]
+fn a_fifth_vantage_of_a_flow_is_counted_apart() {
+    let talk = talk().client(GET);
+    let copies: Vec<_> = (1..=5).map(|vni| talk.copies(At { vni, ..AT })).collect();
+    let (records, counters) = run(&merge(&copies));
+    assert_eq!((records.len(), records[0].vantages.len()), (1, 4));
+    assert_eq!(counters.table.copies_uncounted, talk.packets.len() as u64);
+}
+
+#[test]
+fn a_ninth_connection_of_the_same_ends_is_counted_apart() {
+    let copies: Vec<_> = (0..9_u32)
+        .map(|n| Talk::new(CLIENT, SERVER, [n << 26, n << 26]).client(GET))
+        .zip(1..)
+        .map(|(talk, vni)| talk.copies(At { vni, ..AT }))
+        .collect();
+    let (records, counters) = run(&copies.concat());
+    let table = counters.table;
+    assert_eq!((records.len(), table.scope_collision), (8, 7));
+    assert_eq!((table.siblings_crowded_out, table.stray), (1, 0));
+}
+
+#[test]
+fn edges_that_find_no_room_are_counted() {
+    let frames: Vec<Owned> = (1..=3)
+        .flat_map(|n| Talk::new(([10, 0, 0, n], 40_000), SERVER, [1, 2]).client(GET).copies(AT))
+        .collect();
+    let (records, counters) = run(&frames);
+    let mut report = Report::with_edges_max(2);
+    for record in records.iter().chain(&records) {
+        report.add(record);
+    }
+    report.add_counters(&counters);
+    assert_eq!(report.edges().iter().map(|e| e.flows).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!((report.flows(), report.counters.get("edges_not_listed")), (6, Some(&2)));
 }

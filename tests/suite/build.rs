@@ -95,6 +95,15 @@ impl Talk {
         self
     }
 
+    /// A segment without payload from somebody else, whose number is `distance` ahead of the sender's.
+    pub fn forged(mut self, from_client: bool, flags: u8, distance: u32) -> Self {
+        self.push(from_client, flags, b"");
+        if let Some(packet) = self.packets.last_mut() {
+            packet.seq = packet.seq.wrapping_add(distance);
+        }
+        self
+    }
+
     /// The copies taken at one vantage.
     pub fn copies(&self, at: At) -> Vec<Owned> {
         self.packets.iter().map(|p| self.copy(p, at)).collect()

@@ -1,11 +1,18 @@
 //! Canary secrets planted in the captures never come out: not in records, reports, explanations or debug output.
 
 use cleartap::{
+    bytes::Cursor,
+    detect::{Said, Start, View},
     engine::{Engine, Settings, TraceFilter},
+    flow::Stream,
+    inspect::tls::TlsReader,
+    model::Side,
     output::{Report, explain, table},
+    wire::Decoder,
 };
 
 use super::{
+    build::{At, Talk},
     capture::{all, frames, short_name},
     truth::truth,
 };
@@ -28,6 +35,48 @@ fn no_output_holds_a_planted_secret() {
     }
     println!("{planted} canaries");
     assert!(planted > 0);
+}
+
+/// Debug output shows no wire bytes: neither as text nor as numbers.
+#[test]
+fn no_debug_output_holds_wire_bytes() {
+    let secret = b"AUTH cnry-7f3a-secret\r\n".as_slice();
+    let talk = || Talk::new(([10, 0, 0, 1], 40_000), ([10, 0, 0, 2], 6379), [1, 2]).handshake();
+    // In the stream unread, behind a hole, in a handshake message that is not complete, and in an opaque stream.
+    let mut held = talk().client(b"x").client(b"y").client(secret);
+    held.packets.remove(4);
+    let hello = [&[22, 3, 1, 1, 0, 1, 0, 0, 0xfc, 3, 3][..], &secret.repeat(2)].concat();
+    let opaque = [&[0, 1, 0, 9], secret].concat();
+    let talks = [talk().client(&secret[..21]), held, talk().client(&hello), talk().client(&opaque)];
+    let mut text = String::new();
+    for talk in talks {
+        let mut engine = Engine::new(Settings::default());
+        for frame in talk.copies(At { source: [10, 9, 0, 1], vni: 7 }) {
+            let frame = frame.frame();
+            engine.frame(&frame, &mut |_| {});
+            let mut decoder = Decoder::default();
+            let segment = decoder.decode(&frame).unwrap();
+            let said = Said { bytes: segment.payload, start: Start::Known };
+            let view = View::new(segment.transport, said, Said::NOTHING);
+            let mut stream = Stream::default();
+            stream.push(0, segment.payload, segment.time);
+            stream.push(1 << 20, segment.payload, segment.time);
+            let cursor = Cursor::new(segment.payload);
+            let mut reader = TlsReader::new(Start::Known, Start::Known);
+            reader.feed(Side::Client, segment.payload);
+            text.push_str(&format!(
+                "{frame:?} {segment:?} {said:?} {view:?} {stream:?} {cursor:?}"
+            ));
+            text.push_str(&format!("{reader:?} {engine:?} {:?}", said.datagrams()));
+        }
+    }
+    for part in [&b"cnry"[..], b"secret"] {
+        let list = format!("{part:?}");
+        let numbers = list.trim_matches(['[', ']']);
+        let as_text = std::str::from_utf8(part).unwrap();
+        assert!(!text.contains(as_text) && !text.contains(numbers), "{as_text} came out");
+    }
+    assert!(text.contains("Session"), "a session was shown");
 }
 
 /// All that any output renders of a capture.

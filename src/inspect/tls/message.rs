@@ -1,5 +1,7 @@
 //! Puts handshake messages together from fragments, keeping only what is read (RFC 8446 section 4, RFC 5246 7.4).
 
+use std::fmt;
+
 use super::hello::{ClientHello, ServerHello};
 use crate::bytes::{Cursor, Short};
 use tls_parser::{TlsCipherAu, TlsCipherKx, TlsCipherSuite};
@@ -22,13 +24,24 @@ pub(super) struct Heard {
 }
 
 /// One message being put together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Message {
     head: [u8; 4],
     have: usize,
     length: usize,
     seen: usize,
     kept: Vec<u8>,
+}
+
+impl fmt::Debug for Message {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("length", &self.length)
+            .field("seen", &self.seen)
+            .field("kept", &self.kept.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The bytes are not handshake messages.

@@ -1,13 +1,22 @@
 //! Finds the record layer again after a gap or a late start, byte by byte and in constant memory.
 
+use std::fmt;
+
 use crate::model::tls::RecordHeader;
 
 /// Follows up to [`CANDIDATES`] possible chains of records through a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Resync {
     at: u64,
     window: [u8; WINDOW],
     candidates: [Option<Candidate>; CANDIDATES],
+}
+
+impl fmt::Debug for Resync {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resync").field("at", &self.at).finish_non_exhaustive()
+    }
 }
 
 /// A header that may be one: where the next must stand.

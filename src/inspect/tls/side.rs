@@ -1,5 +1,7 @@
 //! One side's records: what they are, and which of them are still in clear.
 
+use std::fmt;
+
 use super::{
     message::{Heard, Message},
     resync::{Found, Resync},
@@ -11,7 +13,6 @@ use crate::{
 };
 
 /// Reader of one side.
-#[derive(Debug)]
 pub(super) struct SideReader {
     pub(super) heard: Heard,
     pub(super) sslv2: Sslv2,
@@ -31,6 +32,19 @@ pub(super) struct SideReader {
     /// First bytes of a short or doubtful record.
     small: [u8; 4],
     small_have: usize,
+}
+
+impl fmt::Debug for SideReader {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SideReader")
+            .field("heard", &self.heard)
+            .field("sslv2", &self.sslv2)
+            .field("seen", &self.seen)
+            .field("phase", &self.phase)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the records showed.

@@ -2,10 +2,12 @@
 //!
 //! A `CLIENT-HELLO` in this form may also open TLS (RFC 5246 appendix E.2); the answer tells which it became.
 
+use std::fmt;
+
 use crate::bytes::{Cursor, Short};
 
 /// Where one side stands.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sslv2 {
     /// Version in the client's hello.
     pub(super) client_hello: Option<u16>,
@@ -23,6 +25,18 @@ pub(super) struct Sslv2 {
     seen: usize,
     /// Bytes a record header takes.
     header: usize,
+}
+
+impl fmt::Debug for Sslv2 {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sslv2")
+            .field("client_hello", &self.client_hello)
+            .field("server_hello", &self.server_hello)
+            .field("length", &self.length)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a byte fits.
