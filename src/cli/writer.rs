@@ -2,8 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "edge: opens the record file")]
 
 use std::{
-    fs::OpenOptions,
-    io::{self, ErrorKind, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write},
     path::Path,
     sync::{
         Arc,
@@ -36,12 +36,17 @@ impl Writer {
             Box::new(io::stdout())
         } else {
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            Box::new(
-                opened.with_context(|| format!("--records: {} cannot be written", shown(path)))?,
-            )
+            let file =
+                opened.with_context(|| format!("--records: {} cannot be written", shown(path)))?;
+            Box::new(file)
         };
+        let mut out = JsonLines::new(out);
+        if !standard && ends_in_a_torn_line(path) {
+            // Else the first record would be lost with what a full disk left there.
+            out.end_line();
+        }
         Ok(Self {
-            out: JsonLines::new(out),
+            out,
             place: if standard { "standard output".to_owned() } else { shown(path) },
             failing: false,
             unwritten: Arc::default(),
@@ -102,4 +107,21 @@ impl Writer {
             error!(%error, "Records cannot be written to {place}: they wait, and are lost when too many do.");
         }
     }
+}
+
+/// Whether the file's last line has no end. Pipes and devices have no lines to look at.
+fn ends_in_a_torn_line(path: &Path) -> bool {
+    let last = || {
+        if !fs::metadata(path)?.is_file() {
+            return Ok(b'\n');
+        }
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        let [last] = last;
+        Ok::<u8, io::Error>(last)
+    };
+    // An empty file has no last byte; one we may only append to cannot be looked at.
+    last().is_ok_and(|byte| byte != b'\n')
 }

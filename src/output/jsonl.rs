@@ -19,6 +19,11 @@ impl<W: Write> JsonLines<W> {
         Self { out, waiting: Vec::new(), lost: 0 }
     }
 
+    /// Ends a line that someone else began.
+    pub fn end_line(&mut self) {
+        self.waiting.push(b'\n');
+    }
+
     /// Appends one record. After an error it still waits, unless too many do: then it is counted as lost.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let before = self.waiting.len();

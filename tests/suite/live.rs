@@ -288,3 +288,23 @@ fn a_reader_that_stalls_does_not_keep_the_sensor_from_stopping() {
     assert!(lines.any(|line| line.contains("Stopped at once")), "the second signal is obeyed");
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }
+
+#[test]
+fn a_torn_line_costs_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.jsonl");
+    for (before, after) in [("{\"schema\":1,\"ts", "\n"), ("{}\n", ""), ("", "")] {
+        std::fs::write(&path, before).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .args(["run", "--listen", "127.0.0.1:0", "--records", path.to_str().unwrap()])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        log.read_line(&mut String::new()).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        terminate(&child);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}{after}"));
+    }
+}
