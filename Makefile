@@ -38,8 +38,7 @@ deny: ## licences, bans, sources; advisories where there is network
 	@.ci/deny.sh
 
 unit: ## unit tests and the suite, with and without live features
-	$(CARGO) test --no-default-features
-	$(CARGO) test
+	@.ci/unit.sh
 
 fuzz-smoke: ## each fuzz target for a short time
 	@tests/fuzz/smoke.sh

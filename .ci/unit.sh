@@ -1,0 +1,14 @@
+#!/bin/sh
+# Unit tests and the suite, without and with live features. Tests that cannot run here are named and counted at the end.
+set -eu
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+for features in --no-default-features --all-features; do
+    echo "cargo test $features"
+    # Skips are written past the test runner's capture; the runner's own status must survive the pipe.
+    status=$( { { cargo test $features 2>&1; echo $? >&3; } | tee -a "$log" >&4; } 3>&1 ) 4>&1
+    [ "$status" = 0 ] || exit "$status"
+done
+skipped="$(grep -c '^SKIPPED ' "$log" || true)"
+echo "skipped for want of privileges or servers: $skipped"
+grep '^SKIPPED ' "$log" | sort -u || true
