@@ -263,7 +263,8 @@ fn seen(text: &mut String, report: &Report) {
     }
     if report.unexpected > 0 {
         let n = report.unexpected;
-        line(text, &format!("{n} flows speak another protocol than is usual on their port."));
+        let speak = if n == 1 { "flow speaks" } else { "flows speak" };
+        line(text, &format!("{n} {speak} another protocol than is usual on the port."));
     }
 }
 
