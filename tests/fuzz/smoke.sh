@@ -18,7 +18,7 @@ find ../../captures -name '*.pcap' -print0 | sort -z | xargs -0 "$bin/seeds" > a
 }
 for target in frame detect file; do
     echo "fuzzing $target for $seconds s"
-    "$bin/$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
+    "$bin/$target" -seed=20261123 -max_total_time="$seconds" -max_len=8192 -timeout=10 -rss_limit_mb=2048 \
         -artifact_prefix=artifacts/ "corpus/$target" > "artifacts/$target.log" 2>&1 || {
         tail -40 "artifacts/$target.log"
         exit 1
