@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help demo build quick test fmt lint doc deny unit suite fuzz-smoke bench bench-smoke lab lab-check deps-build deps-test clean
+.PHONY: help demo build quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke lab lab-check deps-build deps-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -15,9 +15,7 @@ demo: ## build with few features and analyse a capture we ship
 build: deps-build ## release binary with all features
 	$(CARGO) build --release
 
-quick: ## the fast loop: format, lint, unit tests and captures without live features
-	$(CARGO) fmt --check
-	rustfmt --check src/detect/*.rs
+quick: fmt ## the fast loop: format, lint, unit tests and captures without live features
 	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
 	$(CARGO) test --no-default-features
 

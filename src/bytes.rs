@@ -138,6 +138,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// No control characters but white space. Bytes above ASCII pass: UTF-8, or an older character set.
+pub fn is_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,8 +61,7 @@ pub struct Skipped([u64; wire::Skip::ALL.len()]);
 impl Skipped {
     /// Counts one.
     pub fn count(&mut self, skip: wire::Skip) {
-        let at = wire::Skip::ALL.iter().position(|s| *s == skip);
-        if let Some(count) = at.and_then(|at| self.0.get_mut(at)) {
+        if let Some(count) = self.0.get_mut(skip.index()) {
             *count += 1;
         }
     }

@@ -353,8 +353,3 @@ impl Facts {
     /// This side speaks another protocol.
     pub const MISMATCH: Self = Self { mismatch: true, ..Self::NONE };
 }
-
-/// Position of a registry name in [`DETECTORS`].
-pub fn by_name(name: &str) -> Option<usize> {
-    DETECTORS.iter().position(|d| d.info().name == name)
-}

@@ -1,5 +1,6 @@
 //! What the SQL databases' detectors share: statement text, and one answer made of two half-views.
 use super::{Match, Probe, Start, View};
+pub(super) use crate::bytes::is_text;
 
 /// What one side's bytes say about a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +36,6 @@ pub(super) fn is_statement(text: &[u8]) -> bool {
     let delimited =
         rest.first().is_none_or(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b';' | b'('));
     delimited && VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(word)) && is_text(text)
-}
-
-/// No control characters but white space. Bytes above ASCII pass: UTF-8, or an older character set.
-pub(super) fn is_text(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..))
 }
 
 /// Skips white space, opening parentheses and up to [`COMMENTS_MAX`] comments (drivers tag their queries).

@@ -17,9 +17,8 @@ mod trace;
 
 use std::{collections::VecDeque, sync::LazyLock};
 
-pub use report::{RecordContext, expected_service};
+pub use report::RecordContext;
 pub use scopes::{BadNetwork, Network, ScopeRule, Scopes, vni};
-pub use session::PREFIX_BYTES_MAX;
 use session::{Close, Context, Session};
 pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceStep};
@@ -29,7 +28,7 @@ use crate::{
     detect::{CandidateMask, DETECTORS},
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
     model::{
-        Endpoint, FlowKey, Frame, Outcome, Roles, Segment, Side, State, Timestamp, Transport,
+        Endpoint, FlowKey, Frame, Outcome, Roles, Segment, State, Timestamp, Transport,
         record::{Delta, Record},
         time::NS_PER_S,
     },
@@ -492,7 +491,7 @@ fn work(
 fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
     match segment.transport {
         Transport::Esp => {
-            let summary = Summary::esp(Side::Client);
+            let summary = Summary::esp();
             flow.data.work =
                 Work::Settled(Box::new(Settled { summary, outcome: None, steps: Vec::new() }));
             flow.data.settled = true;

@@ -83,7 +83,7 @@ pub(super) fn record<T>(
 }
 
 /// Protocol whose usual port this is.
-pub fn expected_service(port: u16) -> Option<&'static str> {
+fn expected_service(port: u16) -> Option<&'static str> {
     DETECTORS.iter().map(|d| d.info()).find(|i| i.ports.contains(&port)).map(|i| i.name)
 }
 

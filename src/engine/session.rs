@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Bytes of a known start shown to detectors, per side.
-pub const PREFIX_BYTES_MAX: usize = 2048;
+const PREFIX_BYTES_MAX: usize = 2048;
 /// Bytes shown where the start is not known: record chains need room.
 const LATE_PREFIX_BYTES_MAX: usize = 16 * 1024;
 /// Segments at which detection is tried again in a stream joined late.

@@ -79,9 +79,9 @@ const CARRIERS: [&str; 1] = ["proxy"];
 
 impl Summary {
     /// An ESP flow: encrypted by its IP protocol number (RFC 4303), whatever it carries.
-    pub(super) fn esp(side: Side) -> Self {
-        let mark =
-            Mark { rule: "ipsec.esp", side, offset: 0, length: 0, constant: "IP protocol 50" };
+    pub(super) fn esp() -> Self {
+        let (side, constant) = (Side::Client, "IP protocol 50");
+        let mark = Mark { rule: "ipsec.esp", side, offset: 0, length: 0, constant };
         let mut summary = Self::default();
         let found = Match { encryption: Some(Encryption::Ipsec), mark };
         summary.matched("esp", found, 0, true);

@@ -1,6 +1,6 @@
 //! What unrecognised bytes look like, for the reason given with `unknown`.
 
-use crate::model::UnknownReason;
+use crate::{bytes, model::UnknownReason};
 
 /// Fewer bytes than this prove nothing.
 const SHORT_BYTES: usize = 8;
@@ -21,8 +21,7 @@ pub(super) fn reason(a: &[u8], b: &[u8], datagrams: bool) -> UnknownReason {
 
 /// Readable: no control characters but line ends and tabs (bytes above ASCII may be UTF-8).
 pub(super) fn is_text(bytes: &[u8]) -> bool {
-    !bytes.is_empty()
-        && bytes.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..))
+    !bytes.is_empty() && bytes::is_text(bytes)
 }
 
 /// Chi-square against uniform bytes: random samples of n bytes give about 255, text and structured binary far more.

@@ -17,8 +17,6 @@ pub struct Coverage {
     overflow: bool,
     holes: [(u32, u32); HOLES_MAX],
     count: u8,
-    /// Holes ever opened.
-    opened: u32,
 }
 
 /// What a segment brought.
@@ -129,7 +127,6 @@ impl Coverage {
     }
 
     fn open_hole(&mut self, from: u32, to: u32) {
-        self.opened = self.opened.saturating_add(1);
         match self.holes.get_mut(usize::from(self.count)) {
             Some(hole) => {
                 *hole = (from, to);
@@ -160,9 +157,7 @@ impl Coverage {
 
     fn keep(&mut self, from: u32, to: u32) {
         if before(from, to) {
-            let opened = self.opened;
             self.open_hole(from, to);
-            self.opened = opened;
         }
     }
 }

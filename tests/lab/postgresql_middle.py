@@ -1,9 +1,9 @@
 """PostgreSQL: PgBouncer in the middle, Kerberos, direct TLS and newer protocol versions."""
 
-import contextlib
 import pathlib
 import time
 
+from byte_relay import relay
 from postgresql_server import Postgres, cases
 from postgresql_sessions import cancel_flow, cancel_query
 
@@ -253,41 +253,6 @@ def _(lab):
 
 
 # --- byte by byte ---------------------------------------------------------------------
-
-def relay(listen, port, target, target_port, up, down):
-    """Carry one connection; the first `up` bytes to the target and `down` bytes back go one to a segment."""
-    import selectors
-    import socket
-    waiting = socket.create_server((listen, port))
-    near, _ = waiting.accept()
-    waiting.close()
-    far = socket.create_connection((target, target_port))
-    ways = {near: [far, up], far: [near, down]}
-    chosen = selectors.DefaultSelector()
-    for each in ways:
-        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        chosen.register(each, selectors.EVENT_READ)
-    while chosen.get_map():
-        for key, _ in chosen.select():
-            way = ways[key.fileobj]
-            try:
-                data = key.fileobj.recv(65536)
-            except ConnectionResetError:
-                data = b""
-            if not data:
-                chosen.unregister(key.fileobj)
-                with contextlib.suppress(OSError):  # both may close at once
-                    way[0].shutdown(socket.SHUT_WR)
-                continue
-            single, way[1] = data[:way[1]], max(0, way[1] - len(data))
-            for byte in single:
-                way[0].sendall(bytes([byte]))
-                time.sleep(0.002)  # or the kernel puts them together again
-            if data[len(single):]:
-                way[0].sendall(data[len(single):])
-    near.close()
-    far.close()
-
 
 def split(lab, up, down, sslmode, **settings):
     """psql through a relay on either host, so that both sides' first bytes come one at a time."""
