@@ -36,11 +36,19 @@ detectors! {
     mysql::Mysql,
     redis::Redis,
     dns::Dns,
+    bolt::Bolt,
+    dax::Dax,
+    clickhouse::Clickhouse,
+    cassandra::Cassandra,
+    drda::Drda,
+    mysqlx::Mysqlx,
+    aerospike::Aerospike,
 }
 
 #[cfg(test)]
 mod check;
 mod sql;
+mod store;
 
 /// Set of detectors still in question, one bit each.
 pub type CandidateMask = u128;
