@@ -34,6 +34,7 @@ detectors! {
     http::Http,
     ssh::Ssh,
     mysql::Mysql,
+    memcached::Memcached,
     redis::Redis,
     dns::Dns,
     bolt::Bolt,
@@ -42,11 +43,13 @@ detectors! {
     cassandra::Cassandra,
     drda::Drda,
     mysqlx::Mysqlx,
+    couchbase::Couchbase,
     aerospike::Aerospike,
 }
 
 #[cfg(test)]
 mod check;
+mod mcbp;
 mod sql;
 mod store;
 
