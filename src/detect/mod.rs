@@ -42,11 +42,6 @@ detectors! {
 mod check;
 mod sql;
 
-/// Set of detectors still in question, one bit each.
-pub type CandidateMask = u128;
-
-const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
-
 /// Recognises one protocol.
 pub trait Detector: Sync {
     /// Static facts: name, specification, usual ports.

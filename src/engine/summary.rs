@@ -4,7 +4,7 @@ use crate::{
     counters::Counters,
     detect::{Facts, Match},
     flow::Flow,
-    inspect::tls::TlsReader,
+    inspect::Reader,
     model::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Name, Origin, Outcome,
         PlaintextReason, Roles, Side, State, Transport, UnknownReason, Verdict,
@@ -142,7 +142,7 @@ impl Summary {
     }
 
     /// Adds what a handshake reader knows.
-    pub(super) fn handshake(&mut self, reader: &TlsReader) {
+    pub(super) fn handshake(&mut self, reader: &Reader) {
         for side in [Side::Client, Side::Server] {
             if reader.spoke(side) {
                 self.fit(side);
