@@ -10,6 +10,7 @@ use super::{
     candidates::Candidates,
     choose::Pace,
     summary::Summary,
+    texture::Texture,
     trace::{Trace, TraceEvent, TraceStep},
 };
 use crate::{
@@ -51,6 +52,10 @@ pub(super) struct Session {
     first_speaker: Side,
     /// Bytes were lost while watching.
     broken: bool,
+    /// Bytes of each stream that were looked at in vain and are gone.
+    passed: [Texture; 2],
+    /// A detector could not tell when last asked.
+    undecided: bool,
     budget_bytes: usize,
     budget_steps: u32,
     summary: Summary,
@@ -121,6 +126,8 @@ impl Session {
             pace: Pace::default(),
             first_speaker: Side::Client,
             broken: false,
+            passed: [Texture::default(); 2],
+            undecided: false,
             budget_bytes: FOLLOW_BYTES_MAX,
             budget_steps: FOLLOW_STEPS_MAX,
             summary: Summary::default(),
@@ -163,11 +170,10 @@ impl Session {
         }
         self.advance(roles_certain, true);
         if matches!(self.phase, Phase::Watching) {
-            let reason = match close {
-                Close::End | Close::Over => self.reason(),
-                Close::Memory => UnknownReason::Memory,
-            };
-            self.summary.unrecognised(reason);
+            match close {
+                Close::End | Close::Over => self.conclude(),
+                Close::Memory => self.summary.unrecognised(UnknownReason::Memory),
+            }
         }
         if close == Close::Over {
             self.summary.close();

@@ -41,6 +41,7 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "model" => &["bytes"],
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
         "flow" => &["bytes", "model"],
+        "enrich" => &["model"],
         "counters" => &["flow", "ingest", "wire", "model"],
         "engine" => &["bytes", "model", "wire", "detect", "inspect", "flow", "counters", "ingest"],
         "ingest" => &["model", "wire", "counters"],

@@ -6,7 +6,7 @@ use crate::{
     engine::{
         candidates::Candidates,
         choose::{Choice, Found, choose, choose_alone, choose_answer, waits_for_client},
-        texture,
+        texture::{self, Texture},
         trace::TraceEvent,
     },
     flow::Stream,
@@ -34,7 +34,8 @@ impl Session {
             answer = answer.or(choose_alone(&view, roles_certain));
         }
         // At the end one who still waits waits for nothing.
-        let nobody = matches!(answer, Choice::Nobody) || last && matches!(answer, Choice::Waiting);
+        let undecided = matches!(answer, Choice::Waiting);
+        let nobody = matches!(answer, Choice::Nobody) || last && undecided;
         let answered = nobody && texture::is_text(view.client.bytes);
         if answered {
             answer = choose_answer(&view);
@@ -42,6 +43,7 @@ impl Session {
         let hold =
             matches!(&answer, Choice::Found(found) if !decide && waits_for_client(&view, found));
         self.candidates = [candidates, swapped_candidates];
+        self.undecided = undecided;
         match answer {
             Choice::Found(found) if !hold => {
                 self.matched(&found);
@@ -65,7 +67,7 @@ impl Session {
             return false;
         }
         if self.restarts == 0 || !self.streams.iter().any(late) {
-            if !self.may_be_answered() {
+            if !self.may_be_answered() && !self.may_be_text() {
                 self.give_up_watching();
             }
             return false;
@@ -78,6 +80,9 @@ impl Session {
             let Some(stream) = self.streams.get_mut(direction).filter(|s| late(s)) else {
                 continue;
             };
+            if let Some(texture) = self.passed.get_mut(direction) {
+                texture.add(stream.before_latest(), false);
+            }
             again |= stream.restart_at_latest();
             let offset = stream.offset();
             self.note(|| TraceEvent::Restart { side, offset });
@@ -92,9 +97,43 @@ impl Session {
         view.server.bytes.is_empty() && short && texture::is_text(view.client.bytes)
     }
 
+    /// All of it is text so far, and more would tell whether it stays so.
+    fn may_be_text(&self) -> bool {
+        let textures = self.textures();
+        textures.iter().all(|t| t.may_be_text())
+    }
+
+    /// What the unrecognised bytes of both streams look like.
+    fn textures(&self) -> [Texture; 2] {
+        let datagrams = self.transport != Transport::Tcp;
+        let mut textures = self.passed;
+        for (texture, stream) in textures.iter_mut().zip(&self.streams) {
+            texture.add(stream.unread(), datagrams);
+        }
+        textures
+    }
+
+    /// Nobody recognised the bytes, and nobody will: they are readable text, or the reason is given.
+    pub(super) fn conclude(&mut self) {
+        let textures = self.textures();
+        let bytes = textures.iter().map(|t| t.bytes()).sum::<usize>();
+        let undecided = self.undecided && bytes < TEXT_UNDECIDED_BYTES_MAX;
+        let open = !self.broken && !undecided && !textures.iter().any(|t| t.is_closed());
+        let sides = [Side::Client, Side::Server].map(|side| {
+            let texture = textures.get(self.direction(side)).filter(|t| open && t.is_text());
+            texture.map(|t| t.bytes())
+        });
+        if sides == [None, None] {
+            let reason = self.reason();
+            self.summary.unrecognised(reason);
+        } else {
+            let known = [Side::Client, Side::Server].map(|side| self.start(side) == Start::Known);
+            self.summary.readable(sides, known == [true, true]);
+        }
+    }
+
     pub(super) fn give_up_watching(&mut self) {
-        let reason = self.reason();
-        self.summary.unrecognised(reason);
+        self.conclude();
         self.settle("no detector is left in question");
     }
 
@@ -156,3 +195,6 @@ impl Session {
         texture::reason(a.unread(), b.unread(), datagrams)
     }
 }
+
+/// While a detector cannot tell, so little text is not called that.
+const TEXT_UNDECIDED_BYTES_MAX: usize = 256;
