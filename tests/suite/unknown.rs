@@ -15,7 +15,7 @@ fn talk() -> Talk {
     Talk::new(([10, 0, 0, 1], 40000), ([10, 0, 0, 2], 7777), [1, 2])
 }
 
-fn verdict(talk: Talk) -> Value {
+fn verdict(talk: &Talk) -> Value {
     let mut records = records_with(&talk.copies(AT), Settings::default());
     assert_eq!(records.len(), 1);
     records.remove(0)
@@ -32,7 +32,7 @@ fn random(length: usize) -> Vec<u8> {
 
 #[test]
 fn text_that_fits_no_protocol_is_plaintext_by_heuristic_and_names_no_application() {
-    let said = verdict(talk().handshake().client(LOG).client(LOG).server(b"noted\n").close());
+    let said = verdict(&talk().handshake().client(LOG).client(LOG).server(b"noted\n").close());
     assert_eq!(said["encryption"], "plaintext");
     assert_eq!(said["confidence"], "heuristic");
     assert_eq!((&said["app"], &said["layers"]), (&Value::Null, &json!([])));
@@ -43,7 +43,7 @@ fn text_that_fits_no_protocol_is_plaintext_by_heuristic_and_names_no_application
 
 #[test]
 fn text_joined_late_is_text_too() {
-    let said = verdict((0..6).fold(talk(), |talk, _| talk.server(LOG)));
+    let said = verdict(&(0..6).fold(talk(), |talk, _| talk.server(LOG)));
     assert_eq!(
         (&said["encryption"], &said["confidence"]),
         (&json!("plaintext"), &json!("heuristic"))
@@ -67,7 +67,7 @@ fn text_is_not_called_so_where_it_may_lead_to_encryption() {
         (talk().handshake().client(&random(400)).close(), "no text at all"),
     ];
     for (talk, why) in cases {
-        let said = verdict(talk);
+        let said = verdict(&talk);
         assert_eq!(said["encryption"], "unknown", "{why}");
         assert!(said["unknown_reason"].is_string(), "{why}");
     }
