@@ -38,16 +38,18 @@ impl Candidates {
     /// Removes those who say no to the first byte of a stream, and so to all that begins with it. What they answer is
     /// asked once and kept: most detectors are not asked about most streams at all.
     pub(super) fn keep_open_to(&mut self, view: &View<'_>) {
-        static FIRST: LazyLock<[[Candidates; 256]; 2]> = LazyLock::new(|| {
-            [true, false].map(|client| std::array::from_fn(|byte| open_to(client, byte)))
-        });
-        if view.transport != Transport::Tcp || view.client.start == Start::Unknown {
+        static KNOWN: LazyLock<[[Candidates; 256]; 2]> = LazyLock::new(|| first(Start::Known));
+        static UNKNOWN: LazyLock<[[Candidates; 256]; 2]> = LazyLock::new(|| first(Start::Unknown));
+        if view.transport != Transport::Tcp {
             return;
         }
-        let [client, server] = &*FIRST;
+        let [client, server] = match view.client.start {
+            Start::Known => &*KNOWN,
+            Start::Unknown => &*UNKNOWN,
+        };
         let open = match (view.client.bytes, view.server.bytes) {
             ([first, ..], _) => client.get(usize::from(*first)),
-            ([], [first, ..]) if view.server.start == Start::Known => {
+            ([], [first, ..]) if view.server.start == view.client.start => {
                 server.get(usize::from(*first))
             }
             _ => None,
@@ -86,13 +88,18 @@ impl Candidates {
     }
 }
 
-/// Who does not say no to a side's first byte.
-fn open_to(client: bool, byte: usize) -> Candidates {
-    let bytes = [u8::try_from(byte).unwrap_or_default()];
-    let said = Said { bytes: &bytes, start: Start::Known };
-    let (client, server) = if client { (said, Said::NOTHING) } else { (Said::NOTHING, said) };
-    let view = View::new(Transport::Tcp, client, server);
-    Candidates::of(|at| DETECTORS.get(at).is_some_and(|d| d.probe(&view) != Probe::No))
+/// Who does not say no to the first byte of a client, and of a server, while the other is silent.
+fn first(start: Start) -> [[Candidates; 256]; 2] {
+    let nothing = Said { bytes: &[], start };
+    [true, false].map(|client| {
+        std::array::from_fn(|byte| {
+            let bytes = [u8::try_from(byte).unwrap_or_default()];
+            let said = Said { bytes: &bytes, start };
+            let (client, server) = if client { (said, nothing) } else { (nothing, said) };
+            let view = View::new(Transport::Tcp, client, server);
+            Candidates::of(|at| DETECTORS.get(at).is_some_and(|d| d.probe(&view) != Probe::No))
+        })
+    })
 }
 
 #[cfg(test)]
@@ -122,9 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_ruled_out_by_a_byte_that_may_not_be_the_first() {
+    fn without_a_byte_nothing_is_ruled_out() {
         let all = named(Candidates::on(Transport::Tcp));
-        assert_eq!(open(b"\x16", b"", Start::Unknown), all);
         assert_eq!(open(b"", b"", Start::Known), all);
     }
 
