@@ -15,6 +15,7 @@ use cleartap::{
     wire::{self, Decoder},
 };
 use divan::{Bencher, counter::ItemsCount};
+use etherparse::PacketBuilder;
 
 fn main() {
     divan::main();
@@ -119,6 +120,40 @@ fn probe(bencher: Bencher<'_, '_>, name: &str) {
     let view = View::new(Transport::Tcp, said, Said::NOTHING);
     let detector = DETECTORS.iter().find(|d| d.info().name == name);
     bencher.bench_local(|| detector.map(|d| d.probe(black_box(&view))));
+}
+
+/// One undecided segment, all in: a new flow whose first payload nobody recognises.
+#[divan::bench(args = ["tcp random", "tcp text", "tcp zeros", "udp random"])]
+fn undecided(bencher: Bencher<'_, '_>, kind: &str) {
+    let frames: Vec<Owned> = (0..2000).filter_map(|n| foreign(n, kind)).collect();
+    bencher.counter(ItemsCount::new(frames.len())).bench(|| run(&frames, &mut |_| {}));
+}
+
+/// A flow's first packet with a foreign payload.
+fn foreign(n: u16, kind: &str) -> Option<Owned> {
+    let mut x = u32::from(n).wrapping_mul(2_654_435_761);
+    let payload: Vec<u8> = (0..400)
+        .map(|i| {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            match kind {
+                "tcp text" if i % 40 == 39 => b'\n',
+                "tcp text" => b'a' + ((x >> 24) % 26) as u8,
+                "tcp zeros" => 0,
+                _ => (x >> 24) as u8,
+            }
+        })
+        .collect();
+    let [high, low] = n.to_be_bytes();
+    let ip = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 1, high, low], [10, 2, 0, 1], 64);
+    let mut bytes = Vec::new();
+    let written = if kind.starts_with("udp") {
+        ip.udp(40_000, 9999).write(&mut bytes, &payload)
+    } else {
+        ip.tcp(40_000, 9999, 1, 1024).write(&mut bytes, &payload)
+    };
+    written.ok()?;
+    let time = Timestamp(1_700_000_000_000_000_000 + u64::from(n) * 1000);
+    Some(Owned { time, link: Link::Type(1), wire_len: u32::try_from(bytes.len()).ok()?, bytes })
 }
 
 fn run(frames: &[Owned], take: &mut dyn FnMut(&Record)) {

@@ -43,6 +43,10 @@ pub struct Counters {
     pub held_dropped: u64,
     /// Most flows at once.
     pub flows_peak: u64,
+    /// Servers whose proven flows were forgotten to make room for others.
+    pub servers_forgotten: u64,
+    /// Records of flows joined late that could not wait for evidence of other flows.
+    pub records_hurried: u64,
     /// Flows that ended, by `encryption`.
     pub verdicts: [u64; Encryption::ALL.len()],
     /// Records that an output could not take.
@@ -99,6 +103,8 @@ impl Counters {
             ("frame_bytes", self.frame_bytes),
             ("segments", self.segments),
             ("flows", self.table.flows),
+            ("servers_forgotten", self.servers_forgotten),
+            ("records_hurried", self.records_hurried),
             ("flows_peak", self.flows_peak),
             ("evicted", self.table.evicted),
             ("memory_closed", self.memory_closed),

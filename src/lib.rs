@@ -12,6 +12,7 @@
 //! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
 //! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
+//! | [`enrich`] | what a record gains from other flows: control plane | `model` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod counters;
 pub mod detect;
 pub mod engine;
+pub mod enrich;
 pub mod flow;
 pub mod ingest;
 pub mod inspect;

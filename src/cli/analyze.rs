@@ -17,7 +17,9 @@ use super::{
     filter::Filter, is_broken_pipe, print,
 };
 use crate::{
+    counters::Counters,
     engine::{Emitted, Engine},
+    enrich::Servers,
     ingest::{
         CaptureFile, CaptureInput, Input, Progress, Source, SourceError,
         discover::{Place, discover},
@@ -131,17 +133,18 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
 impl Run<'_> {
     /// Reads every input.
     fn read_all(&mut self, inputs: &[CaptureInput]) {
-        let mut joined: Option<Engine> = None;
+        let mut joined: Option<(Engine, Servers)> = None;
         let progress = Progress::new(inputs);
         for input in inputs {
             if self.done.get() {
                 break;
             }
             self.report.captures.push(input.capture.clone());
-            let mut engine = joined.take().unwrap_or_else(|| {
-                Engine::new(self.args.engine.settings(Some(input.capture.clone())))
+            let (mut engine, mut servers) = joined.take().unwrap_or_else(|| {
+                let settings = self.args.engine.settings(Some(input.capture.clone()));
+                (Engine::new(settings), Servers::default())
             });
-            for error in self.read(input, &mut engine, progress.as_ref()) {
+            for error in self.read(input, &mut engine, &mut servers, progress.as_ref()) {
                 match &progress {
                     Some(bar) => bar.suspend(|| complain(&error.to_string())),
                     None => complain(&error.to_string()),
@@ -149,13 +152,13 @@ impl Run<'_> {
                 self.failed = true;
             }
             if self.args.join {
-                joined = Some(engine);
+                joined = Some((engine, servers));
             } else {
-                self.finish(engine);
+                self.finish((engine, servers));
             }
         }
-        if let Some(engine) = joined {
-            self.finish(engine);
+        if let Some(joined) = joined {
+            self.finish(joined);
         }
         if let Some(bar) = progress {
             bar.finish();
@@ -166,16 +169,26 @@ impl Run<'_> {
         &mut self,
         input: &CaptureInput,
         engine: &mut Engine,
+        servers: &mut Servers,
         progress: Option<&Progress>,
     ) -> Vec<SourceError> {
         // The run is lent to the closure, so the flag is watched through a copy.
         let done = Rc::clone(&self.done);
-        read(input, engine, progress, &done, &mut |emitted| self.take(&emitted.record))
+        read(input, engine, progress, &done, &mut |emitted| {
+            servers.take(emitted.record, &mut |record| self.take(record));
+        })
     }
 
-    fn finish(&mut self, mut engine: Engine) {
-        engine.finish(&mut |emitted| self.take(&emitted.record));
-        self.report.add_counters(&engine.counters());
+    fn finish(&mut self, (mut engine, mut servers): (Engine, Servers)) {
+        engine.finish(&mut |emitted| {
+            servers.take(emitted.record, &mut |record| self.take(record));
+        });
+        servers.finish(&mut |record| self.take(record));
+        self.report.add_counters(&Counters {
+            servers_forgotten: servers.forgotten,
+            records_hurried: servers.hurried,
+            ..engine.counters()
+        });
     }
 
     fn take(&mut self, record: &Record) {

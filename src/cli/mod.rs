@@ -12,7 +12,7 @@ mod writer;
 
 use std::{io::IsTerminal, process::ExitCode};
 
-pub use protocols::markdown as protocols_markdown;
+pub use protocols::{markdown as protocols_markdown, names as protocol_names};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};

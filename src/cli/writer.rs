@@ -16,11 +16,13 @@ use anyhow::Context as _;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{error, info};
 
-use crate::{ingest::error::shown, model::record::Record, output::JsonLines};
+use crate::{enrich::Servers, ingest::error::shown, model::record::Record, output::JsonLines};
 
 /// Writes records until there are no more.
 pub(super) struct Writer {
     out: JsonLines<Box<dyn Write + Send>>,
+    /// What proven flows tell of servers, for flows joined late.
+    servers: Servers,
     /// What the log calls the output.
     place: String,
     failing: bool,
@@ -47,6 +49,7 @@ impl Writer {
         }
         Ok(Self {
             out,
+            servers: Servers::default(),
             place: if standard { "standard output".to_owned() } else { shown(path) },
             failing: false,
             unwritten: Arc::default(),
@@ -68,7 +71,10 @@ impl Writer {
             loop {
                 let result = tokio::select! {
                     record = records.recv() => match record {
-                        Some(record) => self.out.write(&record),
+                        Some(mut record) => {
+                            self.servers.complete(&mut record);
+                            self.out.write(&record)
+                        }
                         None => break,
                     },
                     _ = flush.tick() => self.flush(),
@@ -78,6 +84,10 @@ impl Writer {
         });
         let result = self.flush();
         self.note(result);
+        if self.servers.forgotten > 0 {
+            let forgotten = self.servers.forgotten;
+            info!(servers_forgotten = forgotten, "More servers than are remembered at once.");
+        }
         Ok(())
     }
 

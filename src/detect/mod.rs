@@ -53,11 +53,6 @@ mod mcbp;
 mod sql;
 mod store;
 
-/// Set of detectors still in question, one bit each.
-pub type CandidateMask = u128;
-
-const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
-
 /// Recognises one protocol.
 pub trait Detector: Sync {
     /// Static facts: name, specification, usual ports.

@@ -1,8 +1,8 @@
 //! Which detector recognises what has been said.
 
-use super::summary::index;
+use super::{candidates::Candidates, summary::index};
 use crate::{
-    detect::{CandidateMask, DETECTORS, Match, Probe, Said, Start, View},
+    detect::{DETECTORS, Match, Probe, Said, Start, View},
     model::{Side, Transport},
 };
 
@@ -72,19 +72,16 @@ impl Pace {
 /// The first detector in registry order that does not say no. With `decide`, one that still waits is passed over.
 pub(super) fn choose(
     view: &View<'_>,
-    mask: Option<&mut CandidateMask>,
+    candidates: &mut Candidates,
     decide: bool,
     swapped: bool,
 ) -> Choice {
-    let mut all = CandidateMask::MAX;
-    let mask = mask.unwrap_or(&mut all);
+    candidates.keep_open_to(view);
     let mut waiting = false;
-    for (at, detector) in DETECTORS.iter().enumerate() {
-        if *mask >> at & 1 == 0 {
-            continue;
-        }
+    for at in candidates.iter() {
+        let Some(detector) = DETECTORS.get(at) else { continue };
         match detector.probe(view) {
-            Probe::No => *mask &= !(1 << at),
+            Probe::No => candidates.remove(at),
             Probe::More => waiting = true,
             Probe::Match(_) if waiting && !decide => return Choice::Waiting,
             Probe::Match(found) => {
@@ -116,7 +113,7 @@ pub(super) fn choose_alone(view: &View<'_>, roles_certain: bool) -> Choice {
     }
     for (view, swapped) in views {
         if let Choice::Found(found) =
-            choose(&view, Some(&mut super::transport_mask(view.transport)), true, swapped)
+            choose(&view, &mut Candidates::on(view.transport), true, swapped)
         {
             return Choice::Found(found);
         }
@@ -132,7 +129,7 @@ pub(super) fn choose_answer(view: &View<'_>) -> Choice {
     }
     let nothing = Said { bytes: &[], start: Start::Unknown };
     let alone = View { client: nothing, ..*view };
-    choose(&alone, Some(&mut super::transport_mask(view.transport)), true, false)
+    choose(&alone, &mut Candidates::on(view.transport), true, false)
 }
 
 /// The server spoke first and the client may yet say something else, which would then count.

@@ -7,6 +7,7 @@
 //! `credentials`; nothing turns encrypted into plaintext or back (a NULL cipher is settled with the ServerHello).
 #![forbid(unsafe_code)]
 
+mod candidates;
 mod choose;
 mod report;
 mod scopes;
@@ -25,7 +26,7 @@ pub use trace::{TraceEvent, TraceStep};
 
 use crate::{
     counters::Counters,
-    detect::{CandidateMask, DETECTORS},
+    detect::DETECTORS,
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
     model::{
         Endpoint, FlowKey, Frame, Outcome, Roles, Segment, State, Timestamp, Transport,
@@ -526,24 +527,6 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
 
 /// Packet times further apart than this are no pause but another clock, or files out of order.
 const TIME_JUMP_NS: u64 = 3600 * NS_PER_S;
-
-/// Detectors that run on a transport.
-fn transport_mask(transport: Transport) -> CandidateMask {
-    static MASKS: LazyLock<[CandidateMask; 3]> = LazyLock::new(|| {
-        [Transport::Tcp, Transport::Udp, Transport::Esp].map(|transport| {
-            (0_u32..).zip(DETECTORS).fold(0, |mask, (at, detector)| {
-                let runs = detector.info().transports.contains(&transport);
-                mask | CandidateMask::from(runs) << at
-            })
-        })
-    });
-    let [tcp, udp, esp] = *MASKS;
-    match transport {
-        Transport::Tcp => tcp,
-        Transport::Udp => udp,
-        Transport::Esp => esp,
-    }
-}
 
 /// Who is the client, by the ports of a flow's first packet.
 fn guess(segment: &Segment<'_>) -> (bool, Roles) {

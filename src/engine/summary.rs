@@ -4,7 +4,7 @@ use crate::{
     counters::Counters,
     detect::{Facts, Match},
     flow::Flow,
-    inspect::tls::TlsReader,
+    inspect::Reader,
     model::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Name, Origin, Outcome,
         PlaintextReason, Roles, Side, State, Transport, UnknownReason, Verdict,
@@ -37,6 +37,8 @@ pub struct Summary {
     /// The proof lies in a stream whose beginning was not seen.
     midstream: bool,
     unknown: Option<UnknownReason>,
+    /// Nobody recognised it, but it is evidently text.
+    heuristic: bool,
     /// The connection was closed.
     ended: bool,
     tls: Option<(TlsFacts, Outcome)>,
@@ -142,7 +144,7 @@ impl Summary {
     }
 
     /// Adds what a handshake reader knows.
-    pub(super) fn handshake(&mut self, reader: &TlsReader) {
+    pub(super) fn handshake(&mut self, reader: &Reader) {
         for side in [Side::Client, Side::Server] {
             if reader.spoke(side) {
                 self.fit(side);
@@ -181,6 +183,20 @@ impl Summary {
         } else if reason != UnknownReason::NoPayload {
             self.opaque_layer = true;
             self.unknown = Some(reason);
+        }
+    }
+
+    /// Watching ended without a match, but these sides' bytes (so many) can be read by anyone.
+    pub(super) fn readable(&mut self, sides: [Option<usize>; 2], known: bool) {
+        self.encryption = Some(Encryption::Plaintext);
+        (self.heuristic, self.opaque_layer, self.midstream) = (true, false, !known);
+        (self.fits, self.mismatch) = ([false; 2], [false; 2]);
+        for (side, bytes) in [Side::Client, Side::Server].into_iter().zip(sides) {
+            let Some(bytes) = bytes else { continue };
+            self.fit(side);
+            let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let constant = "printable text";
+            self.prove(Mark { rule: "text.readable", side, offset: 0, length, constant }, 0);
         }
     }
 
@@ -315,6 +331,7 @@ impl Summary {
 
     fn confidence(&self) -> Confidence {
         match (self.midstream, self.fits) {
+            _ if self.heuristic => Confidence::Heuristic,
             (true, _) => Confidence::Midstream,
             (false, [true, true]) => Confidence::BothSides,
             (false, _) => Confidence::OneSide,
@@ -337,7 +354,7 @@ impl Summary {
 
     /// What became of it, if all of it was seen.
     fn outcome_seen<T>(&self, flow: &Flow<T>) -> Outcome {
-        if self.layers.is_empty() {
+        if self.layers.is_empty() && !self.heuristic {
             return Outcome::Unknown;
         }
         if self.refused || self.mismatch.contains(&true) {

@@ -1,6 +1,10 @@
-//! What unrecognised bytes look like, for the reason given with `unknown`.
+//! What unrecognised bytes look like: readable text, or the reason given with `unknown`.
 
-use crate::{bytes, model::UnknownReason};
+use crate::{
+    bytes,
+    detect::{Said, Start},
+    model::UnknownReason,
+};
 
 /// Fewer bytes than this prove nothing.
 const SHORT_BYTES: usize = 8;
@@ -18,6 +22,71 @@ pub(super) fn reason(a: &[u8], b: &[u8], datagrams: bool) -> UnknownReason {
         _ => UnknownReason::Binary,
     }
 }
+
+/// What one side's unrecognised bytes look like, added up as they pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Texture {
+    bytes: usize,
+    /// Bytes that no text has.
+    odd: usize,
+    /// It speaks of TLS: what comes next may be encrypted.
+    speaks_of_tls: bool,
+    random: bool,
+}
+
+impl Texture {
+    /// Adds bytes; `datagrams`: two-byte lengths stand between them.
+    pub(super) fn add(&mut self, bytes: &[u8], datagrams: bool) {
+        if datagrams {
+            let said = Said { bytes, start: Start::Known };
+            said.datagrams().for_each(|datagram| self.add(datagram, false));
+            return;
+        }
+        self.bytes += bytes.len();
+        for chunk in bytes.utf8_chunks() {
+            let odd = chunk.valid().chars().filter(|c| !is_readable(*c)).count();
+            self.odd += odd + chunk.invalid().len();
+        }
+        self.speaks_of_tls |= [b"tls", b"ssl"]
+            .iter()
+            .any(|word| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(*word)));
+        self.random |= looks_random(bytes);
+    }
+
+    /// Evidently text, and enough of it: random bytes pass once in 2^60 such sides.
+    pub(super) const fn is_text(self) -> bool {
+        self.bytes >= TEXT_BYTES_MIN
+            && self.odd * TEXT_ODD_SHARE < self.bytes
+            && !self.speaks_of_tls
+    }
+
+    /// Text so far, though it may be too little to say so.
+    pub(super) const fn may_be_text(self) -> bool {
+        self.odd * TEXT_ODD_SHARE <= self.bytes && self.bytes < TEXT_BYTES_ENOUGH
+    }
+
+    /// Looks encrypted or compressed, or announces it.
+    pub(super) const fn is_closed(self) -> bool {
+        self.random || self.speaks_of_tls
+    }
+
+    /// Bytes looked at.
+    pub(super) const fn bytes(self) -> usize {
+        self.bytes
+    }
+}
+
+/// A character of text: it prints, or is white space.
+fn is_readable(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r') || !c.is_control()
+}
+
+/// Text shorter than this proves nothing.
+const TEXT_BYTES_MIN: usize = 48;
+/// Text longer than this needs no more of it.
+const TEXT_BYTES_ENOUGH: usize = 1024;
+/// One byte in so many may be none of text.
+const TEXT_ODD_SHARE: usize = 16;
 
 /// Readable: no control characters but line ends and tabs (bytes above ASCII may be UTF-8).
 pub(super) fn is_text(bytes: &[u8]) -> bool {
@@ -44,6 +113,42 @@ fn looks_random(sample: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(bytes: &[u8]) -> Texture {
+        let mut texture = Texture::default();
+        texture.add(bytes, false);
+        texture
+    }
+
+    #[test]
+    fn text_is_told_by_its_bytes_and_needs_enough_of_them() {
+        let log = b"2026-11-24 03:47:41 job 17 done in 35 ms, 3 rows written\n";
+        assert!(of(log).is_text());
+        assert!(!of(&log[..40]).is_text(), "too little");
+        assert!(of(&log[..40]).may_be_text());
+        assert!(
+            of("Grüße aus dem Süden: der Auftrag siebzehn ist erledigt, wie immer".as_bytes())
+                .is_text()
+        );
+        let packed: Vec<u8> = log.chunks(4).flat_map(|word| [&[0, 4], word].concat()).collect();
+        assert!(!of(&packed).is_text(), "words framed by lengths");
+        assert!(!of(&[0x80; 100]).is_text() && !of(&[0; 100]).is_text());
+        let announced =
+            b"READY: send UPGRADE to go on in TLS, or anything else to stay as you are\r\n";
+        assert!(!of(announced).is_text() && of(announced).is_closed());
+    }
+
+    #[test]
+    fn the_lengths_between_datagrams_are_not_looked_at() {
+        let mut datagrams = Vec::new();
+        for line in ["alpha is the first of all the words", "beta is the second, as ever"] {
+            datagrams.extend_from_slice(&u16::try_from(line.len()).expect("short").to_be_bytes());
+            datagrams.extend_from_slice(line.as_bytes());
+        }
+        let mut texture = Texture::default();
+        texture.add(&datagrams, true);
+        assert!(texture.is_text() && texture.bytes() == datagrams.len() - 4);
+    }
 
     #[test]
     fn reasons() {

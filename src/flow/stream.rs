@@ -168,10 +168,17 @@ impl Stream {
         self.skip += (n - here) as u64;
     }
 
+    /// What [`Self::restart_at_latest`] would leave behind.
+    pub fn before_latest(&self) -> &[u8] {
+        let unread = self.unread();
+        let passed = if self.latest == 0 { unread.len() } else { self.latest };
+        unread.get(..passed).unwrap_or(unread)
+    }
+
     /// Starts again at the latest segment, or after it if it was the only one: that need not begin a message. True if
     /// bytes are left to look at.
     pub fn restart_at_latest(&mut self) -> bool {
-        let passed = if self.latest == 0 { self.data.len() } else { self.latest };
+        let passed = self.before_latest().len();
         self.consume(passed);
         self.latest = 0;
         self.known_start = false;

@@ -3,3 +3,93 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 pub mod tls;
+
+use crate::{
+    detect::Start,
+    model::{Encryption, Outcome, Side, tls::TlsFacts},
+};
+
+use tls::TlsReader;
+
+/// Reader of the handshake of one encrypted layer.
+#[derive(Debug)]
+pub enum Reader {
+    /// TLS records.
+    Tls(TlsReader),
+}
+
+impl Reader {
+    /// The reader for a layer of this class whose sides (client, server) begin as told; `None` if it has no handshake
+    /// to read.
+    pub fn new(encryption: Encryption, starts: [Start; 2]) -> Option<Self> {
+        let [client, server] = starts;
+        match encryption {
+            Encryption::Tls => Some(Self::Tls(TlsReader::new(client, server))),
+            _ => None,
+        }
+    }
+
+    /// Takes the next bytes of `side`; returns how many were consumed.
+    pub fn feed(&mut self, side: Side, bytes: &[u8]) -> usize {
+        match self {
+            Self::Tls(reader) => reader.feed(side, bytes),
+        }
+    }
+
+    /// Bytes of `side` were lost after those fed so far.
+    pub fn gap(&mut self, side: Side) {
+        match self {
+            Self::Tls(reader) => reader.gap(side),
+        }
+    }
+
+    /// Memory held, in bytes.
+    pub fn memory(&self) -> usize {
+        let buffered = match self {
+            Self::Tls(reader) => reader.buffered(),
+        };
+        buffered.saturating_add(size_of::<Self>())
+    }
+
+    /// Whether `side` spoke this layer's protocol.
+    pub fn spoke(&self, side: Side) -> bool {
+        match self {
+            Self::Tls(reader) => reader.spoke(side),
+        }
+    }
+
+    /// Whether the first bytes of `side` are another protocol.
+    pub fn mismatch(&self, side: Side) -> bool {
+        match self {
+            Self::Tls(reader) => reader.mismatch(side),
+        }
+    }
+
+    /// Whether nothing more can be learnt.
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Tls(reader) => reader.is_done(),
+        }
+    }
+
+    /// What became of the handshake, if the flow ended now.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Tls(reader) => reader.outcome(),
+        }
+    }
+
+    /// Whether anyone can read the data: no encryption was negotiated.
+    pub fn null_cipher(&self) -> bool {
+        match self {
+            Self::Tls(reader) => reader.null_cipher(),
+        }
+    }
+
+    /// The facts so far.
+    pub fn finish(&self) -> TlsFacts {
+        match self {
+            Self::Tls(reader) => reader.finish(),
+        }
+    }
+}

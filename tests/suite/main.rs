@@ -34,5 +34,6 @@ mod scopes;
 mod secrets;
 mod tidy;
 mod truth;
+mod unknown;
 mod updates;
 mod vantages;

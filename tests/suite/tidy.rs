@@ -41,6 +41,7 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "model" => &["bytes"],
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
         "flow" => &["bytes", "model"],
+        "enrich" => &["model"],
         "counters" => &["flow", "ingest", "wire", "model"],
         "engine" => &["bytes", "model", "wire", "detect", "inspect", "flow", "counters", "ingest"],
         "ingest" => &["model", "wire", "counters"],
@@ -166,6 +167,13 @@ fn edges_confess() {
 #[test]
 fn the_readme_lists_the_registry() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let table = cleartap::cli::protocols_markdown();
-    assert!(readme.contains(&table), "README.md must hold this table:\n{table}");
+    let names = cleartap::cli::protocol_names();
+    assert!(readme.contains(&names), "README.md must hold this line:\n{names}");
+}
+
+#[test]
+fn the_protocol_table_is_the_registry() {
+    let page = fs::read_to_string(root().join("deploy/protocols.md")).unwrap();
+    let table = cleartap::cli::protocols_markdown(&root().join("captures")).unwrap();
+    assert!(page.ends_with(&table), "deploy/protocols.md must end with this table:\n{table}");
 }

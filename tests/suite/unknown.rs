@@ -1,0 +1,74 @@
+//! What no protocol explains is described, not guessed: readable text as such, the rest `unknown` with its reason.
+
+use cleartap::engine::Settings;
+use serde_json::{Value, json};
+
+use super::{
+    build::{At, Talk},
+    capture::records_with,
+};
+
+const AT: At = At { source: [10, 9, 0, 1], vni: 7 };
+const LOG: &[u8] = b"job=17 state=done rows=3 took=35ms by=nightly-import\n";
+
+fn talk() -> Talk {
+    Talk::new(([10, 0, 0, 1], 40000), ([10, 0, 0, 2], 7777), [1, 2])
+}
+
+fn verdict(talk: &Talk) -> Value {
+    let mut records = records_with(&talk.copies(AT), Settings::default());
+    assert_eq!(records.len(), 1);
+    records.remove(0)
+}
+
+fn random(length: usize) -> Vec<u8> {
+    let mut x = 7_u32;
+    let mut next = || {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (x >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn text_that_fits_no_protocol_is_plaintext_by_heuristic_and_names_no_application() {
+    let said = verdict(&talk().handshake().client(LOG).client(LOG).server(b"noted\n").close());
+    assert_eq!(said["encryption"], "plaintext");
+    assert_eq!(said["confidence"], "heuristic");
+    assert_eq!((&said["app"], &said["layers"]), (&Value::Null, &json!([])));
+    assert_eq!(said["outcome"], "established");
+    assert_eq!(said["evidence"][0]["rule"], "text.readable");
+    assert_eq!(said["plaintext_reason"], Value::Null);
+}
+
+#[test]
+fn text_joined_late_is_text_too() {
+    let said = verdict(&(0..6).fold(talk(), |talk, _| talk.server(LOG)));
+    assert_eq!(
+        (&said["encryption"], &said["confidence"]),
+        (&json!("plaintext"), &json!("heuristic"))
+    );
+    assert_eq!(said["outcome"], "unknown", "whether the other side took part was not seen");
+}
+
+#[test]
+fn text_is_not_called_so_where_it_may_lead_to_encryption() {
+    let cases: [(Talk, &str); 5] = [
+        (talk().handshake().client(b"hello there\n").close(), "too little"),
+        (talk().handshake().client(LOG).server(&random(400)).close(), "answered by random bytes"),
+        (
+            talk()
+                .handshake()
+                .client(b"job=17 do=starttls or else we stop right here, please\n")
+                .close(),
+            "speaks of TLS",
+        ),
+        (talk().handshake().client(LOG).client(&random(400)).close(), "random bytes follow"),
+        (talk().handshake().client(&random(400)).close(), "no text at all"),
+    ];
+    for (talk, why) in cases {
+        let said = verdict(&talk);
+        assert_eq!(said["encryption"], "unknown", "{why}");
+        assert!(said["unknown_reason"].is_string(), "{why}");
+    }
+}
