@@ -35,11 +35,30 @@ detectors! {
     ssh::Ssh,
     mysql::Mysql,
     redis::Redis,
+    mongodb::Mongodb,
+    giop::Giop,
+    elasticsearch::Elasticsearch,
+    gearman::Gearman,
+    jdwp::Jdwp,
+    ceph::Ceph,
+    java_rmi::JavaRmi,
+    dubbo::Dubbo,
+    nsq::Nsq,
+    fastcgi::Fastcgi,
+    ajp::Ajp,
+    thrift::Thrift,
+    kafka::Kafka,
+    uwsgi::Uwsgi,
+    json_rpc::JsonRpc,
+    zookeeper::Zookeeper,
+    beanstalkd::Beanstalkd,
     dns::Dns,
 }
 
+mod cgi;
 #[cfg(test)]
 mod check;
+mod frames;
 mod sql;
 
 /// Set of detectors still in question, one bit each.
