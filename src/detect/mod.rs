@@ -36,6 +36,23 @@ detectors! {
     mysql::Mysql,
     memcached::Memcached,
     redis::Redis,
+    mongodb::Mongodb,
+    giop::Giop,
+    elasticsearch::Elasticsearch,
+    gearman::Gearman,
+    jdwp::Jdwp,
+    ceph::Ceph,
+    java_rmi::JavaRmi,
+    dubbo::Dubbo,
+    nsq::Nsq,
+    fastcgi::Fastcgi,
+    ajp::Ajp,
+    thrift::Thrift,
+    kafka::Kafka,
+    uwsgi::Uwsgi,
+    json_rpc::JsonRpc,
+    zookeeper::Zookeeper,
+    beanstalkd::Beanstalkd,
     dns::Dns,
     bolt::Bolt,
     dax::Dax,
@@ -47,9 +64,11 @@ detectors! {
     aerospike::Aerospike,
 }
 
+mod cgi;
 #[cfg(test)]
 mod check;
 mod mcbp;
+mod frames;
 mod sql;
 mod store;
 
