@@ -27,19 +27,39 @@ macro_rules! detectors {
 }
 
 detectors! {
+    // Before TLS: a client's hello may answer this greeting.
+    nats::Nats,
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
     http2::Http2,
     http::Http,
+    amqp::Amqp,
+    stomp::Stomp,
+    openwire::Openwire,
+    zmtp::Zmtp,
+    mqtt::Mqtt,
+    git::Git,
+    svn::Svn,
+    bittorrent::Bittorrent,
+    sip::Sip,
+    rtsp::Rtsp,
+    ssdp::Ssdp,
+    stun::Stun,
+    socks::Socks,
     ssh::Ssh,
     mysql::Mysql,
     redis::Redis,
     dns::Dns,
+    rtmp::Rtmp,
+    rtp::Rtp,
+    websocket::Websocket,
 }
 
 #[cfg(test)]
 mod check;
+mod fit;
+mod headline;
 mod sql;
 
 /// Set of detectors still in question, one bit each.
