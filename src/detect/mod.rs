@@ -27,11 +27,26 @@ macro_rules! detectors {
 }
 
 detectors! {
+    // Before TLS: a client's hello may answer this greeting.
+    nats::Nats,
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
     http2::Http2,
     http::Http,
+    amqp::Amqp,
+    stomp::Stomp,
+    openwire::Openwire,
+    zmtp::Zmtp,
+    mqtt::Mqtt,
+    git::Git,
+    svn::Svn,
+    bittorrent::Bittorrent,
+    sip::Sip,
+    rtsp::Rtsp,
+    ssdp::Ssdp,
+    stun::Stun,
+    socks::Socks,
     ssh::Ssh,
     mysql::Mysql,
     memcached::Memcached,
@@ -62,6 +77,9 @@ detectors! {
     mysqlx::Mysqlx,
     couchbase::Couchbase,
     aerospike::Aerospike,
+    rtmp::Rtmp,
+    rtp::Rtp,
+    websocket::Websocket,
 }
 
 mod cgi;
@@ -69,6 +87,8 @@ mod cgi;
 mod check;
 mod mcbp;
 mod frames;
+mod fit;
+mod headline;
 mod sql;
 mod store;
 
