@@ -36,10 +36,31 @@ detectors! {
     mysql::Mysql,
     redis::Redis,
     dns::Dns,
+    vnc::Vnc,
+    rsync::Rsync,
+    nbd::Nbd,
+    x11::X11,
+    iscsi::Iscsi,
+    bjnp::Bjnp,
+    dhcp::Dhcp,
+    nbns::Nbns,
+    nbdgm::Nbdgm,
+    snmp::Snmp,
+    slp::Slp,
+    xdmcp::Xdmcp,
+    tftp::Tftp,
+    dhcpv6::Dhcpv6,
+    rip::Rip,
+    ntp::Ntp,
+    telnet::Telnet,
+    rlogin::Rlogin,
+    rsh::Rsh,
 }
 
 #[cfg(test)]
 mod check;
+mod exchange;
+mod login;
 mod sql;
 
 /// Set of detectors still in question, one bit each.
