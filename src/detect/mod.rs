@@ -80,6 +80,25 @@ detectors! {
     rtmp::Rtmp,
     rtp::Rtp,
     websocket::Websocket,
+    vnc::Vnc,
+    rsync::Rsync,
+    nbd::Nbd,
+    x11::X11,
+    iscsi::Iscsi,
+    bjnp::Bjnp,
+    dhcp::Dhcp,
+    nbns::Nbns,
+    nbdgm::Nbdgm,
+    snmp::Snmp,
+    slp::Slp,
+    xdmcp::Xdmcp,
+    tftp::Tftp,
+    dhcpv6::Dhcpv6,
+    rip::Rip,
+    ntp::Ntp,
+    telnet::Telnet,
+    rlogin::Rlogin,
+    rsh::Rsh,
 }
 
 mod cgi;
@@ -89,6 +108,8 @@ mod mcbp;
 mod frames;
 mod fit;
 mod headline;
+mod exchange;
+mod login;
 mod sql;
 mod store;
 
