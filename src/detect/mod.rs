@@ -99,6 +99,8 @@ detectors! {
     telnet::Telnet,
     rlogin::Rlogin,
     rsh::Rsh,
+    quic::Quic,
+    dtls::Dtls,
 }
 
 mod cgi;
@@ -250,6 +252,18 @@ impl fmt::Debug for Datagrams<'_> {
     /// Lengths only: wire bytes are never shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Datagrams").field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Datagrams<'a> {
+    /// The datagrams in `bytes`, each behind its length.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// What was not yet taken.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.0
     }
 }
 

@@ -106,7 +106,7 @@ impl Summary {
         self.fit(found.mark.side);
         self.prove(found.mark, offset);
         match found.encryption {
-            Some(Encryption::Tls) => {
+            Some(Encryption::Tls | Encryption::Dtls) => {
                 self.upgrade = self.pending_upgrade.take().or(self.upgrade);
                 self.app = self.app.map(|(app, _)| (app, AppSource::Upgrade));
             }
@@ -320,7 +320,8 @@ impl Summary {
     /// Whether what comes next may yet decide: a preamble, or a handshake whose cipher is not known (it may be NULL).
     fn may_turn(&self) -> bool {
         let hello_only = self.tls.as_ref().is_some_and(|(facts, _)| !facts.server_hello);
-        self.encryption.is_none() || hello_only && !self.midstream
+        let may_be_null = self.encryption != Some(Encryption::Quic);
+        self.encryption.is_none() || hello_only && may_be_null && !self.midstream
     }
 
     /// A preamble that both sides spoke, all of it seen, led to nothing: what was said could be read.

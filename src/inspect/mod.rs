@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+pub mod dtls;
+mod pieces;
+pub mod quic;
 pub mod tls;
 
 use crate::{
@@ -9,6 +12,8 @@ use crate::{
     model::{Encryption, Outcome, Side, tls::TlsFacts},
 };
 
+use dtls::DtlsReader;
+use quic::QuicReader;
 use tls::TlsReader;
 
 /// Reader of the handshake of one encrypted layer.
@@ -16,6 +21,10 @@ use tls::TlsReader;
 pub enum Reader {
     /// TLS records.
     Tls(TlsReader),
+    /// DTLS records.
+    Dtls(DtlsReader),
+    /// QUIC packets.
+    Quic(QuicReader),
 }
 
 impl Reader {
@@ -25,6 +34,8 @@ impl Reader {
         let [client, server] = starts;
         match encryption {
             Encryption::Tls => Some(Self::Tls(TlsReader::new(client, server))),
+            Encryption::Dtls => Some(Self::Dtls(DtlsReader::default())),
+            Encryption::Quic => Some(Self::Quic(QuicReader::default())),
             _ => None,
         }
     }
@@ -33,6 +44,8 @@ impl Reader {
     pub fn feed(&mut self, side: Side, bytes: &[u8]) -> usize {
         match self {
             Self::Tls(reader) => reader.feed(side, bytes),
+            Self::Dtls(reader) => reader.feed(side, bytes),
+            Self::Quic(reader) => reader.feed(side, bytes),
         }
     }
 
@@ -40,6 +53,7 @@ impl Reader {
     pub fn gap(&mut self, side: Side) {
         match self {
             Self::Tls(reader) => reader.gap(side),
+            Self::Dtls(_) | Self::Quic(_) => {}
         }
     }
 
@@ -47,6 +61,8 @@ impl Reader {
     pub fn memory(&self) -> usize {
         let buffered = match self {
             Self::Tls(reader) => reader.buffered(),
+            Self::Dtls(reader) => reader.buffered(),
+            Self::Quic(reader) => reader.buffered(),
         };
         buffered.saturating_add(size_of::<Self>())
     }
@@ -55,6 +71,8 @@ impl Reader {
     pub fn spoke(&self, side: Side) -> bool {
         match self {
             Self::Tls(reader) => reader.spoke(side),
+            Self::Dtls(reader) => reader.spoke(side),
+            Self::Quic(reader) => reader.spoke(side),
         }
     }
 
@@ -62,6 +80,7 @@ impl Reader {
     pub fn mismatch(&self, side: Side) -> bool {
         match self {
             Self::Tls(reader) => reader.mismatch(side),
+            Self::Dtls(_) | Self::Quic(_) => false,
         }
     }
 
@@ -69,6 +88,8 @@ impl Reader {
     pub fn is_done(&self) -> bool {
         match self {
             Self::Tls(reader) => reader.is_done(),
+            Self::Dtls(reader) => reader.is_done(),
+            Self::Quic(reader) => reader.is_done(),
         }
     }
 
@@ -76,6 +97,8 @@ impl Reader {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Tls(reader) => reader.outcome(),
+            Self::Dtls(reader) => reader.outcome(),
+            Self::Quic(reader) => reader.outcome(),
         }
     }
 
@@ -83,6 +106,8 @@ impl Reader {
     pub fn null_cipher(&self) -> bool {
         match self {
             Self::Tls(reader) => reader.null_cipher(),
+            Self::Dtls(reader) => reader.null_cipher(),
+            Self::Quic(_) => false,
         }
     }
 
@@ -90,6 +115,8 @@ impl Reader {
     pub fn finish(&self) -> TlsFacts {
         match self {
             Self::Tls(reader) => reader.finish(),
+            Self::Dtls(reader) => reader.finish(),
+            Self::Quic(reader) => reader.finish(),
         }
     }
 }
