@@ -36,10 +36,18 @@ detectors! {
     mysql::Mysql,
     redis::Redis,
     dns::Dns,
+    coap::Coap,
+    rmcp::Rmcp,
+    netflow::Netflow,
+    ipfix::Ipfix,
+    sflow::Sflow,
+    bgp::Bgp,
+    modbus::Modbus,
 }
 
 #[cfg(test)]
 mod check;
+mod grammar;
 mod sql;
 
 /// Set of detectors still in question, one bit each.
