@@ -35,6 +35,8 @@ detectors! {
     ssh::Ssh,
     mysql::Mysql,
     redis::Redis,
+    mdns::Mdns,
+    llmnr::Llmnr,
     dns::Dns,
     coap::Coap,
     rmcp::Rmcp,
@@ -43,6 +45,10 @@ detectors! {
     sflow::Sflow,
     bgp::Bgp,
     modbus::Modbus,
+    bacnet::Bacnet,
+    dnp3::Dnp3,
+    wsd::Wsd,
+    opcua::Opcua,
 }
 
 #[cfg(test)]
