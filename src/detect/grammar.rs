@@ -46,6 +46,8 @@ pub(super) struct Place {
     pub(super) side: Side,
     /// It is known to be the first of its side.
     pub(super) opening: bool,
+    /// The beginning of its side was not seen.
+    pub(super) late: bool,
     /// It is a datagram of its own.
     pub(super) datagram: bool,
 }
@@ -75,6 +77,11 @@ impl Message {
     ) -> Self {
         let encryption = Some(Encryption::Plaintext);
         Self { length, proof, rule, constant, encryption }
+    }
+
+    /// All that its side says from here on: it has been recognised, and the rest is passed over.
+    pub(super) const fn rest(rule: &'static str) -> Self {
+        Self::new(1 << 30, 0, rule, "")
     }
 
     /// The same message, of another class.
@@ -283,8 +290,8 @@ impl<'a> Half<'a> {
                 half.seen = if count == 0 { Seen::Silent } else { Seen::Open };
                 return half;
             }
-            let opening = count == 0 && said.start == Start::Known;
-            let place = Place { side, opening, datagram: datagrams };
+            let late = said.start == Start::Unknown;
+            let place = Place { side, opening: count == 0 && !late, late, datagram: datagrams };
             let misfit = if count == 0 { Seen::Other } else { Seen::Spent };
             let (message, bytes, after) = match next(grammar, place, rest) {
                 Ok(Some(found)) => found,
@@ -347,9 +354,10 @@ fn hear<'a, G: Grammar>(
     opening: bool,
     said: Said<'a>,
 ) -> Heard<'a> {
+    let late = said.start == Start::Unknown;
     let may = |transport| G::INFO.transports.contains(&transport);
     if *framing != STREAM && may(Transport::Udp) {
-        let place = Place { side, opening, datagram: true };
+        let place = Place { side, opening, late, datagram: true };
         let length = said.datagrams().next().map(<[u8]>::len);
         match (next(grammar, place, said.bytes), length) {
             (Ok(Some((message, bytes, _))), Some(length)) => {
@@ -363,7 +371,7 @@ fn hear<'a, G: Grammar>(
             _ => {}
         }
     }
-    match next(grammar, Place { side, opening, datagram: false }, said.bytes) {
+    match next(grammar, Place { side, opening, late, datagram: false }, said.bytes) {
         Err(Short) => Heard::Wait,
         Ok(None) => Heard::Foreign(0),
         Ok(Some((message, bytes, _))) => {

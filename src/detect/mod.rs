@@ -49,6 +49,20 @@ detectors! {
     dnp3::Dnp3,
     wsd::Wsd,
     opcua::Opcua,
+    mgcp::Mgcp,
+    ethernetip::Ethernetip,
+    iec104::Iec104,
+    ibmmq::Ibmmq,
+    firebird::Firebird,
+    tarantool::Tarantool,
+    rethinkdb::Rethinkdb,
+    nsq::Nsq,
+    pulsar::Pulsar,
+    hbase::Hbase,
+    hadoop::Hadoop,
+    hazelcast::Hazelcast,
+    monetdb::Monetdb,
+    spice::Spice,
 }
 
 #[cfg(test)]
