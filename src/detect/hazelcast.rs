@@ -13,7 +13,15 @@ impl Grammar for Hazelcast {
 
     fn message(&self, place: Place, bytes: &[u8]) -> Read {
         let mut c = Cursor::new(bytes);
+        if !place.opening && !place.late {
+            return Ok(Some(Message::rest("hazelcast.frames")));
+        }
         demand!(place.opening);
+        if place.side == Side::Server && c.peek()? != b'H' {
+            // The answer to a client: a frame, only good to say that it answered.
+            demand!((22..=FRAME_BYTES_MAX).contains(&c.u32_le()?));
+            return Ok(Some(Message::new(4, 0, "hazelcast.answer", "frame")));
+        }
         let seen = bytes.len().min(3);
         let letters: &[&[u8]] = &[b"HZC", b"CP2", b"CB2"];
         demand!(letters.iter().any(|l| l.get(..seen) == bytes.get(..seen)));
@@ -53,7 +61,7 @@ static INFO: Info = info(
 
 #[cfg(test)]
 mod tests {
-    use super::super::grammar::bench::{C, S, denies, probe_udp, proves_tcp};
+    use super::super::grammar::bench::{C, S, converses, denies, probe_udp, proves_tcp};
     use super::*;
     use crate::detect::Probe;
     use crate::detect::check::probe_side;
@@ -64,6 +72,9 @@ mod tests {
         let client = b"CP2\x2a\0\0\0\0\xc0\0\x01\0\0\x01\0\0\0\0\0\0\0";
         let older = b"CB2\x2a\0\0\0\x01\xc0\x02\0\x01\0\0\0\0\0\0\0";
         let member = b"HZC\x04\0\x10\xff\xff\xff\xff\0\0\x01\0";
+        let answer = b"\x2a\0\0\0\0\xc0\x01\x01\0\0\x01\0\0\0\0\0\0\0";
+        converses(&Hazelcast, &[(C, client), (S, answer)]);
+        converses(&Hazelcast, &[(C, member), (S, member)]);
         proves_tcp(
             &Hazelcast,
             &[("client", C, client), ("older", C, older), ("member", C, member)],

@@ -21,11 +21,11 @@ impl Grammar for Monetdb {
         let length = usize::from(header >> 1);
         // The low bit: last block of its message.
         demand!(place.opening && header & 1 == 1 && (16..=BLOCK_BYTES_MAX).contains(&length));
-        let text = c.take(length.min(BLOCK_BYTES_MAX))?;
+        demand!(is_text(c.rest().get(..length).unwrap_or(c.rest())));
+        let text = c.take(length)?;
         let mut words = text.split(|b| *b == b':');
         let mut next = || words.next().unwrap_or_default();
         let (first, second, third) = (next(), next(), next());
-        demand!(is_text(text));
         let whole = length.saturating_add(2);
         if place.side == Side::Server {
             demand!(matches!(second, b"mserver" | b"merovingian") && matches!(third, b"8" | b"9"));
