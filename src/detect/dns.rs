@@ -1,7 +1,7 @@
 //! DNS messages over UDP and TCP. <https://www.rfc-editor.org/rfc/rfc1035#section-4>
 //!
-//! Multicast DNS (RFC 6762) and LLMNR (RFC 4795) share the message format and count as `dns`; the `NetBIOS` name service
-//! (RFC 1002) does too, but its encoded names give it away and it is left alone.
+//! Multicast DNS (RFC 6762), LLMNR (RFC 4795) and the `NetBIOS` name service (RFC 1002) share the message format; by
+//! their conventions they are told apart, where they can, and left to their own detectors.
 use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
@@ -9,6 +9,10 @@ use crate::{
     bytes::{Cursor, Short},
     model::{Credentials, Mark, PlaintextReason, Side, Transport},
 };
+
+mod kind;
+
+pub(super) use kind::{Kind, is_message, kind};
 
 pub(super) struct Dns;
 
@@ -22,9 +26,9 @@ impl Detector for Dns {
             return Probe::No;
         }
         if !view.client.bytes.is_empty() {
-            return judge(Side::Client, view.client);
+            return judge_on(view.transport, Side::Client, view.client);
         }
-        match judge(Side::Server, view.server) {
+        match judge_on(view.transport, Side::Server, view.server) {
             // The class is what the client speaks, and it has not spoken.
             Probe::No => Probe::More,
             answer => answer,
@@ -113,6 +117,15 @@ impl<'a> Message<'a> {
 
     const fn is_whole(&self) -> bool {
         self.bytes.len() == self.declared
+    }
+}
+
+/// The same for the transport: datagrams of the kindred protocols are theirs.
+fn judge_on(transport: Transport, side: Side, said: Said<'_>) -> Probe {
+    let first = said.datagrams().next().filter(|_| transport == Transport::Udp);
+    match first.map(kind) {
+        Some(Kind::Multicast | Kind::LinkLocal) => Probe::No,
+        _ => judge(side, said),
     }
 }
 
@@ -323,7 +336,7 @@ static INFO: Info = Info {
     name: "dns",
     title: "Domain Name System",
     spec: "https://www.rfc-editor.org/rfc/rfc1035",
-    ports: &[53, 5353, 5355],
+    ports: &[53],
     transports: &[Transport::Udp, Transport::Tcp],
     directions: Directions::Either,
     midstream: true,

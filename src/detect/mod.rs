@@ -68,7 +68,6 @@ detectors! {
     json_rpc::JsonRpc,
     zookeeper::Zookeeper,
     beanstalkd::Beanstalkd,
-    dns::Dns,
     bolt::Bolt,
     dax::Dax,
     clickhouse::Clickhouse,
@@ -101,6 +100,33 @@ detectors! {
     rsh::Rsh,
     quic::Quic,
     dtls::Dtls,
+    mdns::Mdns,
+    llmnr::Llmnr,
+    dns::Dns,
+    coap::Coap,
+    rmcp::Rmcp,
+    netflow::Netflow,
+    ipfix::Ipfix,
+    sflow::Sflow,
+    bgp::Bgp,
+    modbus::Modbus,
+    bacnet::Bacnet,
+    dnp3::Dnp3,
+    wsd::Wsd,
+    opcua::Opcua,
+    mgcp::Mgcp,
+    ethernetip::Ethernetip,
+    iec104::Iec104,
+    ibmmq::Ibmmq,
+    firebird::Firebird,
+    tarantool::Tarantool,
+    rethinkdb::Rethinkdb,
+    pulsar::Pulsar,
+    hbase::Hbase,
+    hadoop::Hadoop,
+    hazelcast::Hazelcast,
+    monetdb::Monetdb,
+    spice::Spice,
 }
 
 mod cgi;
@@ -112,6 +138,7 @@ mod fit;
 mod headline;
 mod exchange;
 mod login;
+mod grammar;
 mod sql;
 mod store;
 
