@@ -171,7 +171,7 @@ impl Session {
         self.advance(roles_certain, true);
         if matches!(self.phase, Phase::Watching) {
             match close {
-                Close::End | Close::Over => self.conclude(),
+                Close::End | Close::Over => self.conclude(close == Close::Over),
                 Close::Memory => self.summary.unrecognised(UnknownReason::Memory),
             }
         }

@@ -113,11 +113,12 @@ impl Session {
         textures
     }
 
-    /// Nobody recognised the bytes, and nobody will: they are readable text, or the reason is given.
-    pub(super) fn conclude(&mut self) {
+    /// Nobody recognised the bytes, and nobody will: they are readable text, or the reason is given. `over`: the
+    /// connection was closed, so nothing else was said.
+    pub(super) fn conclude(&mut self, over: bool) {
         let textures = self.textures();
         let bytes = textures.iter().map(|t| t.bytes()).sum::<usize>();
-        let undecided = self.undecided && bytes < TEXT_UNDECIDED_BYTES_MAX;
+        let undecided = self.undecided && !over && bytes < TEXT_UNDECIDED_BYTES_MAX;
         let open = !self.broken && !undecided && !textures.iter().any(|t| t.is_closed());
         let sides = [Side::Client, Side::Server].map(|side| {
             let texture = textures.get(self.direction(side)).filter(|t| open && t.is_text());
@@ -133,7 +134,7 @@ impl Session {
     }
 
     pub(super) fn give_up_watching(&mut self) {
-        self.conclude();
+        self.conclude(false);
         self.settle("no detector is left in question");
     }
 
@@ -196,5 +197,5 @@ impl Session {
     }
 }
 
-/// While a detector cannot tell, so little text is not called that.
+/// While a detector cannot tell and more may come, so little text is not called that.
 const TEXT_UNDECIDED_BYTES_MAX: usize = 256;
