@@ -1,4 +1,4 @@
-//! MongoDB and what speaks its protocol (DocumentDB, Cosmos DB).
+//! `MongoDB` and what speaks its protocol (`DocumentDB`, Cosmos DB).
 //! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>
 //!
 //! A header of four little-endian numbers ends in the opcode; what follows it is checked down to the first element of

@@ -58,10 +58,10 @@ fn message(side: Side, bytes: &[u8]) -> Read<(usize, Mark)> {
     if matches!(first, BINARY | COMPACT) {
         return unframed(side, &mut cursor);
     }
-    let size = frames::length(&mut cursor, FRAME_BYTES_MIN, FRAME_BYTES_MAX)?;
+    let declared = frames::length(&mut cursor, FRAME_BYTES_MIN, FRAME_BYTES_MAX)?;
     need(matches!(cursor.peek()?, BINARY | COMPACT))?;
     let (at, found) = unframed(side, &mut cursor)?;
-    need(at <= size.saturating_add(4))?;
+    need(at <= declared.saturating_add(4))?;
     Ok((at, found))
 }
 

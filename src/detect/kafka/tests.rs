@@ -216,7 +216,7 @@ fn random_bytes_never_match() {
         }
         // Half of them behind a length that fits.
         if round % 2 == 0 {
-            bytes[..6].copy_from_slice(&[0, 0, 0, 60, 0, (round / 2 % 92) as u8]);
+            bytes[..6].copy_from_slice(&[0, 0, 0, 60, 0, u8::try_from(round / 2 % 92).unwrap()]);
         }
         for start in [Start::Known, Start::Unknown] {
             let said = Said { bytes: &bytes, start };
