@@ -79,6 +79,8 @@ pub(super) const fn carries_records(header: &Header) -> bool {
 /// Whether the body's beginning was checked; `false` where only the header was.
 pub(super) fn body(header: &Header, cursor: &mut Cursor<'_>) -> Read<bool> {
     match header.key {
+        // librdkafka before 1.0 wrote an empty array.
+        API_VERSIONS if header.version < 3 && header.body() == 4 => tag(cursor, &[0; 4])?,
         API_VERSIONS if header.version < 3 => need(header.body() == 0)?,
         API_VERSIONS => {
             string(cursor, true, true)?;

@@ -39,6 +39,7 @@ fn requests_prove_the_client() {
     let consumer = b"\xff\xff\xff\xff\0\0\x01\xf4\0\0\0\x01\0\x10\0\0\0\0\0\0\0\xff\xff\xff\xff\0\0\0\x01\0\x01t";
     let cases = [
         ("ApiVersions 0", request(18, 0, 1, b"")),
+        ("ApiVersions 0 with an array", request(18, 0, 1, &[0; 4])),
         ("ApiVersions 3", versions()),
         ("without a name", framed(&[b"\0\x12\0\0\0\0\0\0\xff\xff"])),
         ("Metadata 1", request(3, 1, 2, METADATA)),
