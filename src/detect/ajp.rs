@@ -1,4 +1,4 @@
-//! Apache JServ Protocol 1.3. <https://tomcat.apache.org/connectors-doc/ajp/ajpv13a.html>
+//! Apache `JServ` Protocol 1.3. <https://tomcat.apache.org/connectors-doc/ajp/ajpv13a.html>
 //!
 //! A web server's packets begin with 0x1234, the container's with `AB`; request and answer have fixed beginnings.
 use super::frames::{self, FITS, Flaw, Read, fits, mark, need, printable, tag};

@@ -70,7 +70,7 @@ fn line(side: Side, bytes: &[u8], forms: &[Form]) -> Read<Mark> {
     for argument in form.arguments {
         frames::tag(&mut cursor, b" ")?;
         let legal = if *argument == b'n' { u8::is_ascii_digit } else { is_tube };
-        let length = cursor.rest().iter().position(|b| !legal(b)).unwrap_or(cursor.left());
+        let length = cursor.rest().iter().position(|b| !legal(b)).unwrap_or_else(|| cursor.left());
         need(length > 0 || cursor.is_empty())?;
         cursor.skip(length)?;
     }
@@ -87,6 +87,7 @@ fn line(side: Side, bytes: &[u8], forms: &[Form]) -> Read<Mark> {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "shaped as the tests of `u8` are")]
 const fn is_tube(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'+' | b'/' | b';' | b'.' | b'$' | b'_' | b'(' | b')')

@@ -1,4 +1,4 @@
-//! Elasticsearch and OpenSearch between nodes: the transport protocol. (Their clients speak HTTP.)
+//! Elasticsearch and `OpenSearch` between nodes: the transport protocol. (Their clients speak HTTP.)
 //! <https://github.com/elastic/elasticsearch/blob/main/server/src/main/java/org/elasticsearch/transport/TcpHeader.java>
 //!
 //! `ES`, length, request id, status, version; a ping is `ES` and a length of -1.
@@ -59,7 +59,7 @@ fn message(side: Side, bytes: &[u8]) -> Read<Message> {
         let mark = mark("elasticsearch.ping", side, cursor.at(), "ES -1");
         return Ok(Message { length: cursor.at(), context: 0, mark });
     }
-    let size = frames::length(&mut cursor, SIZE_MIN, SIZE_MAX)?;
+    let declared = frames::length(&mut cursor, SIZE_MIN, SIZE_MAX)?;
     need(cursor.peek()? < 0x80)?;
     cursor.skip(8)?;
     let status = cursor.u8()?;
@@ -69,10 +69,10 @@ fn message(side: Side, bytes: &[u8]) -> Read<Message> {
     let mut context = 0;
     if version >= CONTEXT_SINCE {
         context = frames::length(&mut cursor, 0, SIZE_MAX)?;
-        need(context <= size)?;
+        need(context <= declared)?;
     }
     let mark = mark("elasticsearch.header", side, cursor.at(), "ES");
-    Ok(Message { length: size.saturating_add(6), context, mark })
+    Ok(Message { length: declared.saturating_add(6), context, mark })
 }
 
 /// A user's credentials travel with the request: field name, length, value.
@@ -82,7 +82,7 @@ fn authorization(side: Side, context: &[u8]) -> crate::detect::Facts {
     let value = at.and_then(|at| context.get(at.saturating_add(name.len())..)).unwrap_or_default();
     let field = credentials::field(|known| known == b"authorization");
     let found =
-        value.iter().position(|b| b.is_ascii_alphabetic()).filter(|at| *at <= 3).and_then(|at| {
+        value.iter().position(u8::is_ascii_alphabetic).filter(|at| *at <= 3).and_then(|at| {
             let value = value.get(at..)?;
             // The length before the value may look like a letter.
             [value, value.get(1..)?]
@@ -106,7 +106,7 @@ const SIZE_MIN: u32 = 13;
 const SIZE_MAX: u32 = 0x1fff_ffff;
 const HEADER_BYTES: usize = 23;
 const VERSION_MIN: u32 = 10_000;
-/// OpenSearch sets bit 27.
+/// `OpenSearch` sets bit 27.
 const VERSION_MAX: u32 = 0x0fff_ffff;
 /// 7.6.0: the thread context has a length of its own.
 const CONTEXT_SINCE: usize = 7_060_099;

@@ -1,4 +1,4 @@
-//! FastCGI. <https://fastcgi-archives.github.io/FastCGI_Specification.html>
+//! `FastCGI`. <https://fastcgi-archives.github.io/FastCGI_Specification.html>
 //!
 //! Records of version 1. A request begins with a record of fixed shape; an answer's first record holds CGI fields.
 use super::cgi;

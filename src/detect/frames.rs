@@ -55,16 +55,19 @@ pub(super) fn all<'a>(cursor: &mut Cursor<'a>, n: usize, fit: fn(&u8) -> bool) -
 }
 
 /// ASCII as it stands in names: no control characters, no space.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "shaped as the tests of `u8` are")]
 pub(super) const fn graphic(byte: &u8) -> bool {
     byte.is_ascii_graphic()
 }
 
 /// Text for people: no control characters.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "shaped as the tests of `u8` are")]
 pub(super) const fn printable(byte: &u8) -> bool {
     matches!(byte, b' '..=b'~' | 0x80..)
 }
 
 /// Host names and addresses.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "shaped as the tests of `u8` are")]
 pub(super) const fn hostname(byte: &u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b':' | b'%')
 }

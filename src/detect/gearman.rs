@@ -40,9 +40,9 @@ fn message(side: Side, bytes: &[u8]) -> Read<(usize, Mark)> {
     };
     tag(&mut cursor, magic)?;
     need((1..=TYPE_MAX).contains(&cursor.u8()?))?;
-    let size = frames::length(&mut cursor, 0, SIZE_MAX)?;
+    let declared = frames::length(&mut cursor, 0, SIZE_MAX)?;
     let rule = "gearman.packet";
-    Ok((size.saturating_add(HEADER_BYTES), mark(rule, side, HEADER_BYTES, constant)))
+    Ok((declared.saturating_add(HEADER_BYTES), mark(rule, side, HEADER_BYTES, constant)))
 }
 
 const TYPE_MAX: u8 = 42;

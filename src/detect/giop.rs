@@ -63,14 +63,14 @@ fn message(side: Side, bytes: &[u8]) -> Read<(usize, Mark)> {
     };
     // With bidirectional GIOP a server sends requests too, but not first.
     need(from_client == (side == Side::Client))?;
-    let size = if flags & 1 == 1 { cursor.u32_le()? } else { cursor.u32_be()? };
-    need(size <= SIZE_MAX)?;
-    let size = usize::try_from(size).map_err(|_| frames::Flaw::Bad)?;
+    let declared = if flags & 1 == 1 { cursor.u32_le()? } else { cursor.u32_be()? };
+    need(declared <= SIZE_MAX)?;
+    let declared = usize::try_from(declared).map_err(|_| frames::Flaw::Bad)?;
     let found = mark("giop.header", side, HEADER_BYTES, constant);
-    Ok((size.saturating_add(HEADER_BYTES), found))
+    Ok((declared.saturating_add(HEADER_BYTES), found))
 }
 
-/// The mechanism by which CSIv2 sends a user's name and password (CORBA 3.3 Interoperability, section 10.2.4.1).
+/// The mechanism by which `CSIv2` sends a user's name and password (CORBA 3.3, Interoperability, section 10.2.4.1).
 const GSSUP: &[u8] = b"\x06\x06\x67\x81\x02\x01\x01\x01";
 const CONTEXT_BYTES_READ: usize = 1024;
 const MESSAGES_READ: u32 = 8;

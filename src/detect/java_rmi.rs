@@ -68,7 +68,7 @@ const RETURN_DATA: u8 = 0x51;
 const HOST_BYTES_MIN: usize = 7;
 /// Call, stream magic and version, block of object id, operation and hash.
 const CALL: &[u8] = b"\x50\xac\xed\0\x05\x77\x22";
-/// ReturnData, stream magic and version, block of return type and unique id.
+/// `ReturnData`, stream magic and version, block of return type and unique id.
 const RETURN: &[u8] = b"\x51\xac\xed\0\x05\x77\x0f";
 
 static INFO: Info = Info {

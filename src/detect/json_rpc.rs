@@ -91,6 +91,7 @@ fn line<'a>(cursor: &mut Cursor<'a>) -> Read<&'a [u8]> {
 }
 
 /// Members seen at the top level.
+#[allow(clippy::struct_excessive_bools, reason = "one for each member")]
 #[derive(Clone, Copy, Default)]
 struct Members {
     version: bool,
@@ -104,7 +105,7 @@ struct Members {
 }
 
 impl Members {
-    const fn prove(&self, side: Side) -> bool {
+    const fn prove(self, side: Side) -> bool {
         // A notification may come from either side; before version 2 an answer has all three members.
         let call = self.method && (self.version || self.params && self.id);
         let answer =

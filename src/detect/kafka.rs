@@ -96,7 +96,7 @@ fn request(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
     Ok(Step::read(header.whole(), facts))
 }
 
-/// Frames between an old SaslHandshake and the first request hold the mechanism's own bytes only.
+/// Frames between an old `SaslHandshake` and the first request hold the mechanism's own bytes only.
 fn raw_sasl(bytes: &[u8]) -> Read<Step> {
     let mut cursor = Cursor::new(bytes);
     let size = frames::length(&mut cursor, 0, requests::SASL_BYTES_MAX)?;

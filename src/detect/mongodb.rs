@@ -1,4 +1,4 @@
-//! MongoDB and what speaks its protocol (DocumentDB, Cosmos DB).
+//! `MongoDB` and what speaks its protocol (`DocumentDB`, Cosmos DB).
 //! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>
 //!
 //! A header of four little-endian numbers ends in the opcode; what follows it is checked down to the first element of
@@ -105,8 +105,8 @@ impl Header {
         need((LENGTH_MIN..=LENGTH_MAX).contains(&length))?;
         cursor.skip(4)?;
         let response_to = cursor.u32_le()?;
-        // Only answers answer something; an answer to request 0 is told by its opcode.
-        need(side == Side::Server || response_to == 0)?;
+        // Only answers answer something (some old clients write -1); one to request 0 is told by its opcode.
+        need(side == Side::Server || matches!(response_to, 0 | u32::MAX))?;
         let opcode = Opcode::from_number(cursor.u32_le()?).ok_or(Flaw::Bad)?;
         let told = side == Side::Client || response_to != 0 || opcode == Opcode::Reply;
         need(opcode.is_from(side) && told)?;

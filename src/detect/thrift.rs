@@ -28,8 +28,8 @@ impl Detector for Thrift {
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
-        if let Some(datagram) = whole_datagram(side, said) {
-            let length = datagram.saturating_add(2);
+        if let Ok((declared, _)) = first_datagram(side, said) {
+            let length = declared.saturating_add(2);
             return Step { consumed: length, facts: fits(side), next: Next::Done };
         }
         // Without frames a message has no length: the first of each side tells all there is.
@@ -58,10 +58,10 @@ fn message(side: Side, bytes: &[u8]) -> Read<(usize, Mark)> {
     if matches!(first, BINARY | COMPACT) {
         return unframed(side, &mut cursor);
     }
-    let size = frames::length(&mut cursor, FRAME_BYTES_MIN, FRAME_BYTES_MAX)?;
+    let declared = frames::length(&mut cursor, FRAME_BYTES_MIN, FRAME_BYTES_MAX)?;
     need(matches!(cursor.peek()?, BINARY | COMPACT))?;
     let (at, found) = unframed(side, &mut cursor)?;
-    need(at <= size.saturating_add(4))?;
+    need(at <= declared.saturating_add(4))?;
     Ok((at, found))
 }
 
@@ -121,25 +121,22 @@ fn method(cursor: &mut Cursor<'_>, length: usize) -> Read<()> {
 /// A message in the first datagram of the side that spoke: it ends with the end of a struct.
 fn datagram(view: &View<'_>) -> Probe {
     let side = if view.client.bytes.is_empty() { Side::Server } else { Side::Client };
-    let said = view.side(side);
-    let Some(bytes) = said.datagrams().next() else { return Probe::More };
-    match unframed_datagram(side, bytes) {
-        Ok(found) => Match::plaintext(Mark { offset: 2, ..found }),
+    match first_datagram(side, view.side(side)) {
+        Ok((_, found)) => Match::plaintext(Mark { offset: 2, ..found }),
         Err(_) if side == Side::Server => Probe::More,
         Err(_) => Probe::No,
     }
 }
 
-fn unframed_datagram(side: Side, bytes: &[u8]) -> Read<Mark> {
-    let mut cursor = Cursor::new(bytes);
-    need(matches!(cursor.peek()?, BINARY | COMPACT) && bytes.last() == Some(&0))?;
-    Ok(unframed(side, &mut cursor)?.1)
-}
-
-/// Length of the first datagram, if this is one and holds a message.
-fn whole_datagram(side: Side, said: Said<'_>) -> Option<usize> {
-    let bytes = said.datagrams().next()?;
-    unframed_datagram(side, bytes).is_ok().then_some(bytes.len())
+/// The message in a side's first datagram, and how long that is. A long one is not seen to its end.
+fn first_datagram(side: Side, said: Said<'_>) -> Read<(usize, Mark)> {
+    let mut cursor = Cursor::new(said.bytes);
+    let declared = usize::from(cursor.u16_be()?);
+    let rest = cursor.rest();
+    let bytes = rest.get(..declared).unwrap_or(rest);
+    need(matches!(bytes.first(), Some(&(BINARY | COMPACT))))?;
+    need(bytes.len() < declared || bytes.last() == Some(&0))?;
+    Ok((declared, unframed(side, &mut Cursor::new(bytes))?.1))
 }
 
 const BINARY: u8 = 0x80;

@@ -29,8 +29,8 @@ impl Detector for Uwsgi {
             }
             client(said)?;
             let mut cursor = Cursor::new(bytes);
-            let size = header(&mut cursor)?;
-            let variables = cursor.take(size.min(VARIABLES_BYTES_READ))?;
+            let declared = header(&mut cursor)?;
+            let variables = cursor.take(declared.min(VARIABLES_BYTES_READ))?;
             let mut facts = FITS;
             let mut cursor = Cursor::new(variables);
             while let (Ok(name), Ok(value)) = (text(&mut cursor), text(&mut cursor)) {
@@ -46,18 +46,18 @@ impl Detector for Uwsgi {
 
 fn client(said: Said<'_>) -> Read<Mark> {
     let mut cursor = Cursor::new(said.bytes);
-    let size = header(&mut cursor)?;
-    let room = size.saturating_sub(2);
+    let declared = header(&mut cursor)?;
+    let room = declared.saturating_sub(2);
     let length = usize::from(cursor.u16_le()?);
     need((NAME_BYTES_MIN..=NAME_BYTES_MAX).contains(&length) && length <= room)?;
     let name = frames::all(&mut cursor, length, |b| b.is_ascii_uppercase() || *b == b'_')?;
     need(cgi::is_variable(name))?;
     let value = usize::from(cursor.u16_le()?);
-    need(value.saturating_add(length).saturating_add(4) <= size)?;
+    need(value.saturating_add(length).saturating_add(4) <= declared)?;
     if said.start == Start::Unknown {
         // A second variable, or the end.
         cursor.skip(value)?;
-        if cursor.at() < size.saturating_add(HEADER_BYTES) {
+        if cursor.at() < declared.saturating_add(HEADER_BYTES) {
             let length = usize::from(cursor.u16_le()?);
             need((1..=NAME_BYTES_MAX).contains(&length))?;
             frames::all(&mut cursor, length, frames::graphic)?;
@@ -66,13 +66,13 @@ fn client(said: Said<'_>) -> Read<Mark> {
     Ok(mark("uwsgi.variables", Side::Client, cursor.at(), "CGI variable"))
 }
 
-/// modifier1, size, modifier2; returns the size.
+/// modifier1, declared, modifier2; returns the declared.
 fn header(cursor: &mut Cursor<'_>) -> Read<usize> {
     need(MODIFIERS.contains(&cursor.u8()?))?;
-    let size = usize::from(cursor.u16_le()?);
-    need(size >= VARIABLES_BYTES_MIN)?;
+    let declared = usize::from(cursor.u16_le()?);
+    need(declared >= VARIABLES_BYTES_MIN)?;
     need(cursor.u8()? <= MODIFIER_2_MAX)?;
-    Ok(size)
+    Ok(declared)
 }
 
 fn text<'a>(cursor: &mut Cursor<'a>) -> Read<&'a [u8]> {

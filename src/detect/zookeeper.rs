@@ -1,4 +1,4 @@
-//! Apache ZooKeeper: sessions and four-letter words.
+//! Apache `ZooKeeper`: sessions and four-letter words.
 //! <https://github.com/apache/zookeeper/blob/master/zookeeper-jute/src/main/resources/zookeeper.jute>
 //!
 //! Everything is behind a length; the first message is a connect request of a fixed shape, pings are constant.

@@ -47,19 +47,16 @@ pub(super) fn header(cursor: &mut Cursor<'_>) -> Read<Header> {
     need(key == PRODUCE || size <= OTHER_BYTES_MAX)?;
     need(cursor.peek()? < 0x80)?;
     let correlation = cursor.u32_be()?;
-    let named = match cursor.peek()? {
-        0 => {
-            cursor.skip(1)?;
-            let length = usize::from(cursor.u8()?);
-            need(length.saturating_add(HEADER_BYTES) <= size)?;
-            frames::all(cursor, length, printable)?;
-            length > 0
-        }
-        _ => {
-            tag(cursor, &[0xff, 0xff])?;
-            false
-        }
-    };
+    let mut named = false;
+    if cursor.peek()? == 0 {
+        cursor.skip(1)?;
+        let length = usize::from(cursor.u8()?);
+        need(length.saturating_add(HEADER_BYTES) <= size)?;
+        frames::all(cursor, length, printable)?;
+        named = length > 0;
+    } else {
+        tag(cursor, &[0xff, 0xff])?;
+    }
     let flexible = version >= *flexible;
     if flexible {
         // Tagged fields: none are defined for the header.
@@ -82,6 +79,8 @@ pub(super) const fn carries_records(header: &Header) -> bool {
 /// Whether the body's beginning was checked; `false` where only the header was.
 pub(super) fn body(header: &Header, cursor: &mut Cursor<'_>) -> Read<bool> {
     match header.key {
+        // librdkafka before 1.0 wrote an empty array.
+        API_VERSIONS if header.version < 3 && header.body() == 4 => tag(cursor, &[0; 4])?,
         API_VERSIONS if header.version < 3 => need(header.body() == 0)?,
         API_VERSIONS => {
             string(cursor, true, true)?;
@@ -218,7 +217,7 @@ pub(super) fn uvarint(cursor: &mut Cursor<'_>) -> Read<usize> {
     Ok(usize::from(high) << 7 | usize::from(low & 0x7f))
 }
 
-/// The mechanism's message in a SaslAuthenticate request, or its beginning.
+/// The mechanism's message in a `SaslAuthenticate` request, or its beginning.
 pub(super) fn sasl_bytes<'a>(header: &Header, cursor: &mut Cursor<'a>) -> Read<&'a [u8]> {
     let length = if header.flexible {
         uvarint(cursor)?.saturating_sub(1)

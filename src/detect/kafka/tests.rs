@@ -39,6 +39,7 @@ fn requests_prove_the_client() {
     let consumer = b"\xff\xff\xff\xff\0\0\x01\xf4\0\0\0\x01\0\x10\0\0\0\0\0\0\0\xff\xff\xff\xff\0\0\0\x01\0\x01t";
     let cases = [
         ("ApiVersions 0", request(18, 0, 1, b"")),
+        ("ApiVersions 0 with an array", request(18, 0, 1, &[0; 4])),
         ("ApiVersions 3", versions()),
         ("without a name", framed(&[b"\0\x12\0\0\0\0\0\0\xff\xff"])),
         ("Metadata 1", request(3, 1, 2, METADATA)),
@@ -216,7 +217,7 @@ fn random_bytes_never_match() {
         }
         // Half of them behind a length that fits.
         if round % 2 == 0 {
-            bytes[..6].copy_from_slice(&[0, 0, 0, 60, 0, (round / 2 % 92) as u8]);
+            bytes[..6].copy_from_slice(&[0, 0, 0, 60, 0, u8::try_from(round / 2 % 92).unwrap()]);
         }
         for start in [Start::Known, Start::Unknown] {
             let said = Said { bytes: &bytes, start };

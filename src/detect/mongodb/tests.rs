@@ -78,6 +78,9 @@ fn header_and_first_element_prove_a_side() {
         ("answer", S, msg(9, 1, &[OK])),
         ("compressed answer", S, answer),
     ];
+    let mut old = hello(&[]);
+    old[8..12].fill(0xff);
+    assert!(matches(probe_side(&Mongodb, C, &old)), "an answer to -1");
     for (what, side, bytes) in &cases {
         assert!(matches(probe_side(&Mongodb, *side, bytes)), "{what}");
         assert!(!matches(probe_side(&Mongodb, side.other(), bytes)), "{what} from the other side");
