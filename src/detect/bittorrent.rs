@@ -104,11 +104,11 @@ fn message(side: Side, bytes: &[u8]) -> Option<Mark> {
     found.then(|| mark("bittorrent.utp", side, 0, UTP_BYTES, "uTP"))
 }
 
-/// A uTP SYN: version 1, no acknowledgement, no delay known, sequence 1.
+/// A uTP SYN: version 1, no acknowledgement, no delay known.
 fn is_utp_syn(bytes: &[u8]) -> bool {
     let delay = bytes.get(8..12);
-    let end = bytes.get(16..20);
-    bytes.starts_with(b"\x41\x00") && delay == Some(&[0; 4]) && end == Some(&[0, 1, 0, 0])
+    let end = bytes.get(18..20);
+    bytes.starts_with(b"\x41\x00") && delay == Some(&[0; 4]) && end == Some(&[0, 0])
 }
 
 /// A uTP header; weak by itself.

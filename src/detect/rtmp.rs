@@ -80,7 +80,7 @@ fn hello(side: Side, bytes: &[u8], least: usize) -> Fit {
     c.skip(4)?;
     // TPKT has the same first byte; its first packet is shorter, and says so.
     if let [3, 0, 0, length, ..] = bytes
-        && usize::from(*length) <= bytes.len()
+        && (TPKT_BYTES_MIN..=bytes.len()).contains(&usize::from(*length))
         && !zero
     {
         return Ok(None);
@@ -107,6 +107,7 @@ fn connect(side: Side, bytes: &[u8]) -> Fit {
 }
 
 const ENCRYPTED: &str = "RTMPE version 6";
+const TPKT_BYTES_MIN: usize = 7;
 /// C0 and C1.
 const HANDSHAKE_BYTES: usize = 1537;
 
@@ -143,7 +144,8 @@ mod tests {
             assert!(matches!(probe_side(&Rtmp, side, &plain), Probe::Match(_)));
             assert_eq!(probe_side(&Rtmp, side, &plain[..1536]), Probe::More);
         }
-        let flash = opening(3, [9, 0, 124, 2]);
+        let mut flash = opening(3, [9, 0, 124, 2]);
+        flash[1..5].fill(0);
         assert_eq!(probe_side(&Rtmp, C, &flash), Probe::More);
         let heard = hear(&Rtmp, &[(C, &flash), (S, &flash)]);
         assert_eq!((heard.encryption, heard.fits), (Some(Encryption::Plaintext), [true, true]));

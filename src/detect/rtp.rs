@@ -48,12 +48,28 @@ impl Detector for Rtp {
     }
 }
 
+/// Where a packet stands in its stream.
+#[derive(Clone, Copy)]
+struct Place {
+    kind: u8,
+    sequence: u16,
+    time: u32,
+    source: u32,
+}
+
+impl Place {
+    fn leads_to(self, next: Self) -> bool {
+        next.kind == self.kind
+            && next.source == self.source
+            && next.sequence == self.sequence.wrapping_add(1)
+            && next.time.wrapping_sub(self.time) < TIME_STEP_MAX
+    }
+}
+
 /// A packet of either protocol.
 enum Packet<'a> {
     Media {
-        kind: u8,
-        sequence: u16,
-        source: u32,
+        place: Place,
         payload: &'a [u8],
     },
     /// A report; `described` if a readable description stands behind it.
@@ -90,8 +106,7 @@ fn media(bytes: &[u8]) -> Result<Option<Packet<'_>>, Short> {
     let mut c = Cursor::new(bytes);
     let [flags, kind] = c.array()?;
     let sequence = c.u16_be()?;
-    c.skip(4)?;
-    let source = c.u32_be()?;
+    let (time, source) = (c.u32_be()?, c.u32_be()?);
     c.skip(usize::from(flags & 0x0f).saturating_mul(4))?;
     if flags & 0x10 != 0 {
         c.skip(2)?;
@@ -99,12 +114,8 @@ fn media(bytes: &[u8]) -> Result<Option<Packet<'_>>, Short> {
         c.skip(words.saturating_mul(4))?;
     }
     let payload = c.rest();
-    Ok((!payload.is_empty()).then_some(Packet::Media {
-        kind: kind & 0x7f,
-        sequence,
-        source,
-        payload,
-    }))
+    let place = Place { kind: kind & 0x7f, sequence, time, source };
+    Ok((!payload.is_empty()).then_some(Packet::Media { place, payload }))
 }
 
 /// A compound RTCP packet (section 6.1): reports first; each part's length leads to the next, the last to the end.
@@ -136,10 +147,26 @@ fn report(bytes: &[u8]) -> Option<Packet<'_>> {
 
 /// Consecutive packets of one source, or a report with a description.
 fn judge(side: Side, said: Said<'_>) -> Probe {
-    let mut last: Option<(u8, u16, u32)> = None;
-    let (mut packets, mut clear) = (0_u32, None);
-    for datagram in said.datagrams() {
-        let Some(packet) = Packet::read(datagram) else { return Probe::No };
+    let mut last: Option<Place> = None;
+    let (mut packets, mut clear, mut least) = (0_u32, None, PACKETS_LEAST);
+    let mut rest = said.bytes;
+    while let Some((length, tail)) = rest.split_first_chunk::<2>() {
+        let declared = usize::from(u16::from_be_bytes(*length));
+        let datagram = tail.get(..declared).unwrap_or(tail);
+        if datagram.first().is_some_and(|first| first >> 6 != 2) {
+            return Probe::No;
+        }
+        if datagram.len() < declared.min(HEADER_BYTES) {
+            return Probe::More;
+        }
+        rest = tail.get(declared..).unwrap_or_default();
+        // Of packets as long as these three are not shown.
+        least = if declared > LONG_BYTES { PACKETS_LEAST_LONG } else { least };
+        let packet = match Packet::read(datagram) {
+            Some(packet) => packet,
+            None if datagram.len() < declared => return Probe::More,
+            None => return Probe::No,
+        };
         clear = clear.or(packet.clear());
         match packet {
             Packet::Report { described } => {
@@ -153,25 +180,20 @@ fn judge(side: Side, said: Said<'_>) -> Probe {
                     ));
                 }
             }
-            Packet::Media { kind, sequence, source, .. } => {
-                let next = last.is_none_or(|(k, s, from)| {
-                    (k, s.wrapping_add(1), from) == (kind, sequence, source)
-                });
-                if !next {
+            Packet::Media { place, .. } => {
+                if !last.is_none_or(|last| last.leads_to(place)) {
                     return Probe::No;
                 }
-                last = Some((kind, sequence, source));
+                last = Some(place);
                 packets = packets.saturating_add(1);
             }
         }
-        if packets >= PACKETS_LEAST {
+        if packets >= least {
             let found = mark("rtp.sequence", side, 2, 12, "consecutive packets");
             return if clear.is_some() { Match::plaintext(found) } else { Match::preamble(found) };
         }
     }
-    // What has begun of a packet in a stream must be one, too.
-    let begun = said.bytes.get(2..4).is_none_or(|head| matches!(head, [0x80..=0xbf, _]));
-    if begun { Probe::More } else { Probe::No }
+    Probe::More
 }
 
 /// Whether a payload has far fewer different bytes than a random one of its length (eight standard deviations).
@@ -189,7 +211,12 @@ fn is_uneven(payload: &[u8]) -> bool {
 }
 
 const SAMPLES: [(usize, usize); 3] = [(64, 38), (128, 70), (256, 121)];
+const HEADER_BYTES: usize = 12;
+const LONG_BYTES: usize = 600;
 const PACKETS_LEAST: u32 = 3;
+const PACKETS_LEAST_LONG: u32 = 2;
+/// Ten seconds of video, and more of audio.
+const TIME_STEP_MAX: u32 = 900_000;
 const PACKETS_MAX: u32 = 128;
 const STREAM_BYTES_MAX: usize = 4096;
 const SDES: u8 = 202;
@@ -265,6 +292,9 @@ mod tests {
         assert_eq!(heard(&[packet(1, 9, &a), packet(2, 9, &b)].concat()), None, "two");
         assert_eq!(heard(&[packet(1, 9, &a), packet(2, 8, &b), packet(3, 9, &c)].concat()), None);
         assert_eq!(heard(&[packet(1, 9, &a), packet(5, 9, &b), packet(6, 9, &c)].concat()), None);
+        let long = [noise(1), noise(2), noise(3), noise(4), noise(5)].concat();
+        let two = [packet(1, 9, &long), packet(2, 9, &long)].concat();
+        assert_eq!(heard(&two[..830]), Some(None), "long packets: the second's header is enough");
         let mut state = FollowState::default();
         let clear = packet(4, 9, &[0xff; 160]);
         let step = Rtp.follow(&mut state, C, Said { bytes: &clear, start: Start::Known });

@@ -200,7 +200,8 @@ const fn layer(consumed: usize, other: OtherSide) -> Step {
 
 fn refused(length: usize, constant: &'static str) -> Step {
     let found = mark("socks.refused", Side::Server, 0, length, constant);
-    let facts = Facts { refused: true, mark: Some(found), ..Facts::FITS };
+    let encryption = Some(Encryption::Plaintext);
+    let facts = Facts { refused: true, encryption, mark: Some(found), ..fit::CLEAR };
     Step { consumed: length, facts, next: Next::Done }
 }
 
