@@ -41,6 +41,12 @@ detectors! {
     nbd::Nbd,
     x11::X11,
     iscsi::Iscsi,
+    smb::Smb,
+    rdp::Rdp,
+    s7comm::S7comm,
+    cotp::Cotp,
+    nfs::Nfs,
+    sunrpc::Sunrpc,
     bjnp::Bjnp,
     dhcp::Dhcp,
     nbns::Nbns,
@@ -61,7 +67,9 @@ detectors! {
 mod check;
 mod exchange;
 mod login;
+mod rpc;
 mod sql;
+mod tpkt;
 
 /// Set of detectors still in question, one bit each.
 pub type CandidateMask = u128;
