@@ -1,4 +1,4 @@
-//! DHCPv6. <https://www.rfc-editor.org/rfc/rfc8415#section-8>
+//! DHCP for IPv6. <https://www.rfc-editor.org/rfc/rfc8415#section-8>
 //!
 //! No magic: the options are a chain that ends with the datagram, with one in it that names a client or a server.
 use super::{

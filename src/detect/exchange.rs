@@ -284,7 +284,7 @@ pub(super) mod bench {
     pub(in crate::detect) fn random_proves_nothing(detector: &dyn Detector) {
         let mut seed = 0x5eed_u64;
         for round in 0..40_000_usize {
-            let bytes: Vec<u8> = (0..1 + round % 90)
+            let bytes: Vec<u8> = (0..=round % 90)
                 .map(|_| {
                     seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     (seed >> 56) as u8

@@ -84,6 +84,12 @@ detectors! {
     nbd::Nbd,
     x11::X11,
     iscsi::Iscsi,
+    smb::Smb,
+    rdp::Rdp,
+    s7comm::S7comm,
+    cotp::Cotp,
+    nfs::Nfs,
+    sunrpc::Sunrpc,
     bjnp::Bjnp,
     dhcp::Dhcp,
     nbns::Nbns,
@@ -141,6 +147,14 @@ mod login;
 mod grammar;
 mod sql;
 mod store;
+mod rpc;
+mod sql;
+mod tpkt;
+
+/// Set of detectors still in question, one bit each.
+pub type CandidateMask = u128;
+
+const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
 
 /// Recognises one protocol.
 pub trait Detector: Sync {

@@ -155,6 +155,7 @@ fn server(state: &mut FollowState, c: &mut Cursor<'_>) -> Heard {
     Ok((facts, Next::Continue, beyond))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "one type for all steps")]
 fn layer(other: OtherSide) -> Heard {
     Ok((Facts::FITS, Next::Layer { upgrade: Some(UPGRADE), other }, 0))
 }

@@ -35,8 +35,7 @@ fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
         return Ok(None);
     }
     let fits = match (mode, side) {
-        (1 | 3, Side::Client) | (1 | 2 | 4 | 5, Side::Server) => time(&mut c, mode)?,
-        (5, Side::Client) => time(&mut c, mode)?,
+        (1 | 3 | 5, Side::Client) | (1 | 2 | 4 | 5, Side::Server) => time(&mut c, mode)?,
         (6, _) => head < 0x40 && control(side, &mut c)?,
         (7, _) => private(side, head, &mut c)?,
         _ => false,
@@ -109,15 +108,18 @@ fn control(side: Side, c: &mut Cursor<'_>) -> Result<bool, Short> {
 /// A message of ntpd's own: items of one size, as many as counted, then nothing but padding.
 fn private(side: Side, head: u8, c: &mut Cursor<'_>) -> Result<bool, Short> {
     let (sequence, implementation, request) = (c.u8()?, c.u8()?, c.u8()?);
-    let (items, size) = (c.u16_be()?, c.u16_be()?);
+    let (counts, sizes) = (c.u16_be()?, c.u16_be()?);
     let answers = head & 0x80 != 0;
-    let (error, items, size) = (items >> 12, usize::from(items & 0xfff), usize::from(size & 0xfff));
+    let (error, items) = (counts >> 12, usize::from(counts & 0xfff));
+    let item_bytes = usize::from(sizes & 0xfff);
     let known = matches!(implementation, 0 | 2 | 3) && request <= 45;
     let direction = match side {
-        Side::Client => head & 0xc0 == 0 && sequence & 0x7f == 0 && error == 0 && items == 0,
+        Side::Client => {
+            head & 0xc0 == 0 && matches!(sequence, 0 | 0x80) && error == 0 && items == 0
+        }
         Side::Server => answers && error <= 7,
     };
-    let rest = c.rest().get(items.saturating_mul(size)..).ok_or(Short)?;
+    let rest = c.rest().get(items.saturating_mul(item_bytes)..).ok_or(Short)?;
     Ok(known && direction && rest.iter().all(|byte| *byte == 0))
 }
 

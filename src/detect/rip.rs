@@ -1,4 +1,4 @@
-//! RIP versions 1 and 2, and RIPng. <https://www.rfc-editor.org/rfc/rfc2453#section-4>, <https://www.rfc-editor.org/rfc/rfc2080>
+//! RIP versions 1 and 2, and `RIPng`. <https://www.rfc-editor.org/rfc/rfc2453#section-4>, <https://www.rfc-editor.org/rfc/rfc2080>
 //!
 //! A command, a version and entries of 20 bytes whose unused fields are zero.
 use super::{
@@ -34,7 +34,7 @@ fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
         Side::Server => command == RESPONSE,
     };
     let entries = c.left().checked_div(ENTRY_BYTES).unwrap_or(0);
-    let whole = c.left() % ENTRY_BYTES == 0 && (1..=ENTRIES_MAX).contains(&entries);
+    let whole = c.left().is_multiple_of(ENTRY_BYTES) && (1..=ENTRIES_MAX).contains(&entries);
     if !sends || !matches!(version, 1 | 2) || (zero, zero_too) != (0, 0) || !whole {
         return Ok(None);
     }

@@ -69,8 +69,7 @@ fn spoken(state: &mut FollowState, side: Side, line: &[u8]) -> Step {
     *answers = answers.saturating_add(1);
     let done = |facts| Step { consumed: 0, facts, next: Next::Done };
     match line {
-        b"@RSYNCD: OK" => done(Facts { accepted: true, ..Facts::FITS }),
-        b"@RSYNCD: EXIT" => done(Facts { accepted: true, ..Facts::FITS }),
+        b"@RSYNCD: OK" | b"@RSYNCD: EXIT" => done(Facts { accepted: true, ..Facts::FITS }),
         _ if line.starts_with(b"@ERROR") => {
             let found = mark("rsync.refused", Side::Server, 0, 6, "@ERROR");
             done(Facts { refused: true, mark: Some(found), ..Facts::FITS })

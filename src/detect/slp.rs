@@ -42,7 +42,7 @@ fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
     let tag = c.take(language)?;
     let named = (2..=LANGUAGE_BYTES_MAX).contains(&language)
         && tag.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
-    Ok((named && flags & 0x1fff == 0).then(|| Told::clear("slp.message", "SLPv2", c.at())))
+    Ok((named && flags.trailing_zeros() >= 13).then(|| Told::clear("slp.message", "SLPv2", c.at())))
 }
 
 const LANGUAGE_BYTES_MAX: usize = 35;

@@ -148,9 +148,8 @@ impl Opening {
                 return opening;
             }
         }
-        let mut at = 0;
         let late = said.start == Start::Unknown;
-        opening.prompts = !late && asks_login(&mut at, c.rest());
+        opening.prompts = !late && asks_login(c.rest());
         opening
     }
 }
@@ -181,13 +180,13 @@ fn negotiation(c: &mut Cursor<'_>) -> Result<bool, Short> {
 }
 
 /// `login:`, `Username:` or `Password:` in readable text.
-fn asks_login(at: &mut u32, text: &[u8]) -> bool {
-    let lower: Vec<u8> = text.iter().take(PROMPT_BYTES_MAX).map(u8::to_ascii_lowercase).collect();
-    let readable = lower.iter().all(|b| matches!(b, 0 | 7..=13 | 27 | b' '..=b'~' | 0x80..=0xfe));
-    let named = [&b"login:"[..], b"username:"]
-        .iter()
-        .any(|prompt| lower.windows(prompt.len()).any(|window| window == *prompt));
-    readable && (named || asks_password(at, &lower))
+fn asks_login(text: &[u8]) -> bool {
+    let text = text.get(..PROMPT_BYTES_MAX).unwrap_or(text);
+    let readable = text.iter().all(|b| matches!(b, 0 | 7..=13 | 27 | b' '..=b'~' | 0x80..=0xfe));
+    let asks = |prompt: &[u8]| {
+        text.windows(prompt.len()).any(|window| window.eq_ignore_ascii_case(prompt))
+    };
+    readable && [&b"login:"[..], b"username:", b"password:"].into_iter().any(asks)
 }
 
 enum Command<'a> {

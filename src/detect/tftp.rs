@@ -11,6 +11,8 @@ use crate::{
     model::{Credentials, PlaintextReason, Side, Transport},
 };
 
+use Packet::{Ack, Data, Error, Oack, Request, Silent};
+
 pub(super) struct Tftp;
 
 impl Detector for Tftp {
@@ -24,7 +26,6 @@ impl Detector for Tftp {
         }
         let [client, client_next] = packets(view.client);
         let [server, server_next] = packets(view.server);
-        use Packet::{Ack, Data, Error, Oack, Request, Silent};
         match (client, server) {
             (Request, _) => found(Side::Client, "tftp.request", "RRQ or WRQ"),
             (Silent, Oack) => found(Side::Server, "tftp.options", "OACK"),
@@ -54,9 +55,9 @@ impl Detector for Tftp {
         let over = *other == 1;
         let facts = match packet(datagram) {
             Packet::Foreign if first => Facts::MISMATCH,
-            Packet::Foreign | Packet::Silent => Facts::NONE,
+            Packet::Foreign | Silent => Facts::NONE,
             kind => Facts {
-                refused: first && kind == Packet::Error,
+                refused: first && kind == Error,
                 reason: Some(PlaintextReason::NoInBandUpgrade),
                 ..Facts::FITS
             },
@@ -90,7 +91,7 @@ fn found(side: Side, rule: &'static str, constant: &'static str) -> Probe {
 /// The first two packets of a side.
 fn packets(said: Said<'_>) -> [Packet; 2] {
     let mut datagrams = said.datagrams().map(packet);
-    [0, 1].map(|_| datagrams.next().unwrap_or(Packet::Silent))
+    [0, 1].map(|_| datagrams.next().unwrap_or(Silent))
 }
 
 fn packet(datagram: &[u8]) -> Packet {
@@ -105,26 +106,26 @@ fn read(datagram: &[u8]) -> Result<Option<Packet>, Short> {
                 string(&mut c, TEXT_BYTES_MAX, is_text)?.is_some_and(|name| !name.is_empty());
             let mode = string(&mut c, TEXT_BYTES_MAX, printable)?;
             let known = mode.is_some_and(|mode| MODES.iter().any(|m| mode.eq_ignore_ascii_case(m)));
-            (file && known && options(&mut c)?).then_some(Packet::Request)
+            (file && known && options(&mut c)?).then_some(Request)
         }
         3 => {
             let block = c.u16_be()?;
-            (c.left() <= BLOCK_BYTES_MAX).then_some(Packet::Data(block))
+            (c.left() <= BLOCK_BYTES_MAX).then_some(Data(block))
         }
         4 => {
             let block = c.u16_be()?;
-            c.is_empty().then_some(Packet::Ack(block))
+            c.is_empty().then_some(Ack(block))
         }
         5 => {
             let code = c.u16_be()?;
             let text = string(&mut c, TEXT_BYTES_MAX, is_text)?;
             let telling = text.is_some_and(|text| text.len() >= 4);
-            (code <= ERROR_CODE_MAX && telling && c.is_empty()).then_some(Packet::Error)
+            (code <= ERROR_CODE_MAX && telling && c.is_empty()).then_some(Error)
         }
         6 => {
             let first = c.rest().first_chunk::<4>().copied().unwrap_or_default();
             let known = OPTIONS.iter().any(|name| first.eq_ignore_ascii_case(*name));
-            (known && options(&mut c)?).then_some(Packet::Oack)
+            (known && options(&mut c)?).then_some(Oack)
         }
         _ => None,
     })

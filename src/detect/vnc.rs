@@ -68,10 +68,12 @@ fn version(c: &mut Cursor<'_>) -> Result<Option<u32>, Short> {
     Ok((c.u8()? == b'\n').then_some(minor))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "one type for all steps")]
 const fn go_on(facts: Facts) -> Heard {
     Ok((facts, Next::Continue))
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "one type for all steps")]
 const fn over(facts: Facts) -> Heard {
     Ok((facts, Next::Done))
 }
@@ -296,6 +298,7 @@ fn result_comes(state: &FollowState) -> bool {
     state.words[MINOR] >= 8
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "one type for all steps")]
 fn layer(state: &FollowState, other: OtherSide) -> Heard {
     let upgrade = Some(if state.words[KIND] == TLS_TYPE { TLS } else { UPGRADE });
     Ok((Facts::FITS, Next::Layer { upgrade, other }))

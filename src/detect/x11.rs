@@ -144,7 +144,7 @@ mod tests {
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-    const COOKIE: &[u8] = b"l\0\x0b\0\0\0\x12\0\x10\0\0\0MIT-MAGIC-COOKIE-1\0\00123456789abcdef";
+    const COOKIE: &[u8] = b"l\0\x0b\0\0\0\x12\0\x10\0\0\0MIT-MAGIC-COOKIE-1\0\x000123456789abcdef";
     const OPEN: &[u8] = b"B\0\0\x0b\0\0\0\0\0\0\0\0";
     const SUCCESS: &[u8] = b"\x01\0\x0b\0\0\0\x60\x01\x88\x33\x56\x07\0\0\x40\0\xff\xff\x1f\0\
         \0\x01\0\0\x14\0\xff\xff\x01\x07\0\0\x20\x20\x08\xff\0\0\0\0The X.Org Foundation";
