@@ -70,7 +70,9 @@ impl<'a> Datagram<'a> {
             return Ok(constant.filter(|_| side == Side::Client));
         }
         let Some(header) = LongHeader::read(self.bytes, self.declared)? else { return Ok(None) };
+        let negotiation = header.kind == LongType::Negotiation;
         Ok(match (header.kind, side) {
+            _ if !header.fixed && !negotiation => None,
             (LongType::Initial, Side::Client) if header.destination.is_empty() => None,
             (LongType::Initial, _) if header.destination.is_empty() && header.source.is_empty() => {
                 None

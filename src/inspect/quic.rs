@@ -160,9 +160,11 @@ impl QuicReader {
         let mut rest = datagram;
         while let Some(first) = rest.first() {
             if first & LONG == 0 {
-                let sealed = first & FIXED != 0 || self.google.is_some();
-                if sealed && self.client.long {
-                    let reader = self.side_mut(side);
+                let (client, google) = (self.client.long, self.google.is_some());
+                let reader = self.side_mut(side);
+                // The fixed bit may be left out later on (RFC 9287); behind another packet zeros are padding.
+                let whole = rest.len() == datagram.len();
+                if first & FIXED != 0 && client || whole && (reader.long || google) {
                     reader.sealed = reader.sealed.saturating_add(1);
                 }
                 return;
@@ -181,9 +183,8 @@ impl QuicReader {
         match header.kind {
             LongType::Handshake => reader.sealed = reader.sealed.saturating_add(1),
             LongType::Initial if reader.is_wanted() => {
-                let plain =
-                    bytes.get(..header.end).and_then(|packet| self.open(side, packet, header));
-                if let Some(plain) = plain {
+                let packet = bytes.get(..header.end).unwrap_or(bytes);
+                if let Some(plain) = self.open(side, packet, header) {
                     self.frames(side, &plain);
                 }
             }

@@ -77,6 +77,8 @@ pub struct LongHeader<'a> {
     pub version: QuicVersion,
     /// Type.
     pub kind: LongType,
+    /// The fixed bit, which a peer may be allowed to leave out (RFC 9287).
+    pub fixed: bool,
     /// Destination connection ID.
     pub destination: &'a [u8],
     /// Source connection ID.
@@ -108,9 +110,7 @@ impl<'a> LongHeader<'a> {
         }
         let version = QuicVersion(cursor.u32_be()?);
         let known = version.name().is_some();
-        if first & FIXED == 0 && version != QuicVersion::NEGOTIATION {
-            return Ok(None);
-        }
+        let fixed = first & FIXED != 0;
         let kind = match first >> 4 & 3 {
             _ if version == QuicVersion::NEGOTIATION => LongType::Negotiation,
             _ if !known => LongType::Other,
@@ -137,7 +137,7 @@ impl<'a> LongHeader<'a> {
             _ => whole,
         };
         let number_at = cursor.at();
-        Ok(Some(Self { version, kind, destination, source, number_at, end }))
+        Ok(Some(Self { version, kind, fixed, destination, source, number_at, end }))
     }
 }
 
