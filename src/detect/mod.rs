@@ -138,23 +138,17 @@ detectors! {
 mod cgi;
 #[cfg(test)]
 mod check;
-mod mcbp;
-mod frames;
-mod fit;
-mod headline;
 mod exchange;
-mod login;
+mod fit;
+mod frames;
 mod grammar;
-mod sql;
-mod store;
+mod headline;
+mod login;
+mod mcbp;
 mod rpc;
 mod sql;
+mod store;
 mod tpkt;
-
-/// Set of detectors still in question, one bit each.
-pub type CandidateMask = u128;
-
-const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
 
 /// Recognises one protocol.
 pub trait Detector: Sync {

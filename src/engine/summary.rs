@@ -78,6 +78,13 @@ impl Reached {
 const EVIDENCE_KEPT: usize = 2;
 /// Names of layers that only carry others.
 const CARRIERS: [&str; 1] = ["proxy"];
+/// Names of layers whose server passes on what it is told: it is the application, whatever runs inside.
+const TUNNELS: [&str; 1] = ["socks"];
+
+/// The application a layer belongs to: a WebSocket joined late is an HTTP connection.
+fn application(layer: &'static str) -> &'static str {
+    if layer == "websocket" { "http" } else { layer }
+}
 
 impl Summary {
     /// An ESP flow: encrypted by its IP protocol number (RFC 4303), whatever it carries.
@@ -110,10 +117,14 @@ impl Summary {
                 self.upgrade = self.pending_upgrade.take().or(self.upgrade);
                 self.app = self.app.map(|(app, _)| (app, AppSource::Upgrade));
             }
-            _ if !CARRIERS.contains(&name) => self.app = Some((name, AppSource::Payload)),
-            _ => {}
+            _ if CARRIERS.contains(&name) || self.is_tunnel() => {}
+            _ => self.app = Some((application(name), AppSource::Payload)),
         }
         self.encryption = found.encryption.or(self.encryption);
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.app.is_some_and(|(app, _)| TUNNELS.contains(&app))
     }
 
     /// A message of a recognised layer was read.
