@@ -172,7 +172,10 @@ fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Shor
     if header.is_truncated() && cursor.at() == message.declared {
         return Ok(constant);
     }
+    // A question read whole and flags that say "response" leave no doubt either.
+    let anchored = header.questions > 0 && side == Side::Server;
     for done in 0..header.records.min(left) {
+        let proven = done > 0 || anchored;
         match record(&mut cursor) {
             Ok(Some(data)) if data <= message.declared.saturating_sub(cursor.at()) => {
                 if message.declared > LONG_BYTES {
@@ -181,8 +184,8 @@ fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Shor
                 cursor.skip(data)?;
             }
             // A cut copy or a first fragment: one whole record is proof enough.
-            Ok(Some(_)) if done > 0 => return Ok(constant),
-            Err(Short) if done > 0 && message.is_whole() => return Ok(constant),
+            Ok(Some(_)) if proven => return Ok(constant),
+            Err(Short) if proven && message.is_whole() => return Ok(constant),
             Ok(_) => return Ok(None),
             Err(Short) => return Err(Short),
         }
@@ -268,7 +271,12 @@ fn record(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Short> {
     let (_ttl, data) = (cursor.u32_be()?, usize::from(cursor.u16_be()?));
     // OPT belongs to the root and has a payload size as its class (RFC 6891 section 6.1).
     let sound = if kind == OPT { name_bytes == 1 } else { is_type(kind) && is_class(class) };
-    Ok(sound.then_some(data))
+    let whole = match kind {
+        A => data == 4 || data == 0,
+        AAAA => data == 16 || data == 0,
+        _ => true,
+    };
+    Ok((sound && whole).then_some(data))
 }
 
 /// Reads a name and returns its bytes in place. A pointer must lead back, and is not followed.
@@ -312,6 +320,8 @@ const fn is_class(class: u16) -> bool {
 }
 
 const FITS: Facts = Facts { reason: Some(PlaintextReason::NoInBandUpgrade), ..Facts::FITS };
+const A: u16 = 1;
+const AAAA: u16 = 28;
 const SILENT: u8 = 0;
 const SPOKEN: u8 = 1;
 const FITTED: u8 = 2;
