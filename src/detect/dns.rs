@@ -132,7 +132,7 @@ fn judge_on(transport: Transport, side: Side, said: Said<'_>) -> Probe {
 /// Whether a side's first message is DNS and goes the way this side sends.
 fn judge(side: Side, said: Said<'_>) -> Probe {
     let Some(message) = Message::first(said) else { return Probe::More };
-    match parse(&message, side) {
+    match parse(&message, side, side == Side::Server) {
         Ok(Some(constant)) => {
             let rule = match side {
                 Side::Client => "dns.query",
@@ -146,8 +146,9 @@ fn judge(side: Side, said: Said<'_>) -> Probe {
     }
 }
 
-/// Reads header, questions and records; a long message is believed once its first record fits.
-fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Short> {
+/// Reads header, questions and records; a long message is believed once its first record fits. `cut`: a question read
+/// whole is proof enough if the record behind it is cut short.
+fn parse(message: &Message<'_>, side: Side, cut: bool) -> Result<Option<&'static str>, Short> {
     let mut cursor = Cursor::new(message.bytes);
     if message.declared < HEADER_BYTES {
         return Ok(None);
@@ -172,8 +173,7 @@ fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Shor
     if header.is_truncated() && cursor.at() == message.declared {
         return Ok(constant);
     }
-    // A question read whole and flags that say "response" leave no doubt either.
-    let anchored = header.questions > 0 && side == Side::Server;
+    let anchored = cut && header.questions > 0;
     for done in 0..header.records.min(left) {
         let proven = done > 0 || anchored;
         match record(&mut cursor) {

@@ -16,7 +16,7 @@ pub(in crate::detect) enum Kind {
 /// Whether a datagram is a whole message that `side` may send.
 pub(in crate::detect) fn is_message(datagram: &[u8], side: Side) -> bool {
     let message = Message { declared: datagram.len(), bytes: datagram };
-    matches!(parse(&message, side), Ok(Some(_)))
+    matches!(parse(&message, side, false), Ok(Some(_)))
 }
 
 /// The kind of a datagram that is a message.

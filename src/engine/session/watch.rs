@@ -34,8 +34,9 @@ impl Session {
             answer = answer.or(choose_alone(&view, roles_certain));
         }
         // At the end one who still waits waits for nothing.
-        let undecided = matches!(answer, Choice::Waiting);
-        let nobody = matches!(answer, Choice::Nobody) || last && undecided;
+        let waiting = matches!(answer, Choice::Waiting { .. });
+        let nobody = matches!(answer, Choice::Nobody) || last && waiting;
+        let undecided = matches!(answer, Choice::Waiting { tls: true });
         let answered = nobody && texture::is_text(view.client.bytes);
         if answered {
             answer = choose_answer(&view);
@@ -54,8 +55,8 @@ impl Session {
                 true
             }
             Choice::Found(_) => false,
-            Choice::Waiting if !full => false,
-            Choice::Waiting | Choice::Nobody => !last && self.try_later(),
+            Choice::Waiting { .. } if !full => false,
+            Choice::Waiting { .. } | Choice::Nobody => !last && self.try_later(),
         }
     }
 
@@ -197,5 +198,5 @@ impl Session {
     }
 }
 
-/// While a detector cannot tell and more may come, so little text is not called that.
+/// While a protocol that can turn to TLS is possible and more may come, so little text is not called that.
 const TEXT_UNDECIDED_BYTES_MAX: usize = 256;
