@@ -30,6 +30,7 @@ detectors! {
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
+    tds::Tds,
     http2::Http2,
     http::Http,
     ssh::Ssh,
@@ -286,6 +287,13 @@ pub enum Next {
         upgrade: Option<&'static str>,
         /// Where the other side's layer begins.
         other: OtherSide,
+    },
+    /// A TLS handshake begins inside this protocol's own packets, on both sides where their reading stands.
+    Wrapped {
+        /// Value of `upgrade` if all that follows is TLS.
+        upgrade: &'static str,
+        /// Whether the data will be sealed, or the login alone; `None` if the sides have not shown it.
+        sealed: Option<bool>,
     },
 }
 

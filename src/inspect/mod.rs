@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+mod tds;
 pub mod tls;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     model::{Encryption, Outcome, Side, tls::TlsFacts},
 };
 
+pub use tds::TdsReader;
 use tls::TlsReader;
 
 /// Reader of the handshake of one encrypted layer.
@@ -16,6 +18,8 @@ use tls::TlsReader;
 pub enum Reader {
     /// TLS records.
     Tls(TlsReader),
+    /// TLS records inside TDS packets.
+    Tds(TdsReader),
 }
 
 impl Reader {
@@ -33,6 +37,7 @@ impl Reader {
     pub fn feed(&mut self, side: Side, bytes: &[u8]) -> usize {
         match self {
             Self::Tls(reader) => reader.feed(side, bytes),
+            Self::Tds(reader) => reader.feed(side, bytes),
         }
     }
 
@@ -40,6 +45,7 @@ impl Reader {
     pub fn gap(&mut self, side: Side) {
         match self {
             Self::Tls(reader) => reader.gap(side),
+            Self::Tds(reader) => reader.gap(side),
         }
     }
 
@@ -47,6 +53,7 @@ impl Reader {
     pub fn memory(&self) -> usize {
         let buffered = match self {
             Self::Tls(reader) => reader.buffered(),
+            Self::Tds(reader) => reader.tls().buffered(),
         };
         buffered.saturating_add(size_of::<Self>())
     }
@@ -55,6 +62,7 @@ impl Reader {
     pub fn spoke(&self, side: Side) -> bool {
         match self {
             Self::Tls(reader) => reader.spoke(side),
+            Self::Tds(reader) => reader.tls().spoke(side),
         }
     }
 
@@ -62,6 +70,7 @@ impl Reader {
     pub fn mismatch(&self, side: Side) -> bool {
         match self {
             Self::Tls(reader) => reader.mismatch(side),
+            Self::Tds(reader) => reader.tls().mismatch(side),
         }
     }
 
@@ -69,6 +78,7 @@ impl Reader {
     pub fn is_done(&self) -> bool {
         match self {
             Self::Tls(reader) => reader.is_done(),
+            Self::Tds(reader) => reader.is_done(),
         }
     }
 
@@ -76,6 +86,7 @@ impl Reader {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Tls(reader) => reader.outcome(),
+            Self::Tds(reader) => reader.tls().outcome(),
         }
     }
 
@@ -83,6 +94,15 @@ impl Reader {
     pub fn null_cipher(&self) -> bool {
         match self {
             Self::Tls(reader) => reader.null_cipher(),
+            Self::Tds(reader) => reader.tls().null_cipher(),
+        }
+    }
+
+    /// Whether the session's data is sealed, or only a part of it; `None` while that is open.
+    pub const fn sealed(&self) -> Option<bool> {
+        match self {
+            Self::Tls(_) => Some(true),
+            Self::Tds(reader) => reader.sealed(),
         }
     }
 
@@ -90,6 +110,7 @@ impl Reader {
     pub fn finish(&self) -> TlsFacts {
         match self {
             Self::Tls(reader) => reader.finish(),
+            Self::Tds(reader) => reader.tls().finish(),
         }
     }
 }
