@@ -43,6 +43,7 @@ detectors! {
     clickhouse::Clickhouse,
     cassandra::Cassandra,
     drda::Drda,
+    oracle::Oracle,
     mysqlx::Mysqlx,
     couchbase::Couchbase,
     aerospike::Aerospike,

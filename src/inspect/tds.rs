@@ -182,6 +182,8 @@ const PRELOGIN: u8 = 0x12;
 mod tests {
     use super::*;
 
+    type Line<'a> = (Side, &'a [u8]);
+
     const C: Side = Side::Client;
     const S: Side = Side::Server;
 
@@ -191,7 +193,7 @@ mod tests {
     }
 
     /// Feeds whole lines, then single bytes; both must tell the same.
-    fn read(sealed: Option<bool>, lines: &[(Side, &[u8])]) -> TdsReader {
+    fn read(sealed: Option<bool>, lines: &[Line<'_>]) -> TdsReader {
         let play = |segment: usize| {
             let mut reader = TdsReader::new([Start::Known; 2], sealed);
             for (side, bytes) in lines {
@@ -226,7 +228,7 @@ mod tests {
         let response = packet(RESPONSE, &[0xe3; 30]);
         let answer = packet(RESPONSE, &[0; 30]);
         let wrapped = packet(PRELOGIN, ALERT);
-        let cases: [(&[(Side, &[u8])], Option<bool>); 6] = [
+        let cases: [(&[Line<'_>], Option<bool>); 6] = [
             (&[(C, &wrapped), (C, DATA), (C, &clear)], Some(false)),
             (&[(C, &wrapped), (C, DATA), (C, DATA), (C, DATA), (C, DATA)], Some(true)),
             (&[(C, &wrapped), (C, DATA)], None),
