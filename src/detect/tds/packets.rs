@@ -15,8 +15,8 @@ impl Header {
     /// Reads a header of one of `kinds`.
     pub(super) fn read(c: &mut Cursor<'_>, kinds: &[u8]) -> Read<Self> {
         let kind = byte(c, |kind| kinds.contains(&kind))?;
-        // End of message, ignore, reset connection with or without its transaction.
-        let status = byte(c, |status| status & 0xe4 == 0)?;
+        // End of message, ignore, event, reset connection with or without its transaction.
+        let status = byte(c, |status| status & 0xe0 == 0)?;
         let length = usize::from(c.u16_be()?);
         let body = length.checked_sub(HEADER_BYTES).filter(|_| length <= PACKET_BYTES_MAX);
         c.skip(3)?;
@@ -123,8 +123,18 @@ pub(super) fn request(c: &mut Cursor<'_>, header: Header) -> Read<()> {
         }
         return Ok(());
     }
-    need(header.kind == BATCH && header.body.is_multiple_of(2))?;
-    for _ in 0..STATEMENT_CHARACTERS.min(header.body / 2) {
+    // Before 7.2: a statement, or the name of a procedure behind its length.
+    let characters = match header.kind {
+        BATCH => header.body / 2,
+        RPC => {
+            let name = usize::from(c.u16_le()?);
+            need((6..=128).contains(&name) && name.saturating_mul(2) < header.body)?;
+            name
+        }
+        _ => return Err(Flaw::Bad),
+    };
+    need(header.kind == RPC || header.body.is_multiple_of(2))?;
+    for _ in 0..STATEMENT_CHARACTERS.min(characters) {
         byte(c, |b| matches!(b, b'\t' | b'\r' | b'\n' | b' '..=b'~'))?;
         expect(c, &[0])?;
     }

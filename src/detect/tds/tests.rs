@@ -119,6 +119,7 @@ fn joined_late_requests_and_whole_responses_are_proof() {
         |side, bytes: &[u8]| hear_from(&Tds, &[(side, bytes)], Start::Unknown).matched.is_some();
     assert!(late(C, &batch()) && !late(S, &batch()));
     assert!(late(C, &packet(BATCH, b"C\0O\0M\0M\0I\0T\0 \0T\0R\0A\0N\0")));
+    assert!(late(C, &packet(RPC, b"\x06\0g\0e\0t\0A\0l\0l\0\0\0")));
     let rows = b"\xd1\x01\xfd\x10\0\xc1\0\x01\0\0\0\0\0\0\0";
     assert!(late(S, &packet(RESPONSE, &[&[0x81, 0, 0], &rows[2..]].concat())));
     assert!(!late(
