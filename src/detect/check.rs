@@ -22,6 +22,8 @@ pub(super) struct Heard {
     pub(super) reason: Option<PlaintextReason>,
     /// Rules of all marks, in the order given.
     pub(super) rules: Vec<&'static str>,
+    /// A handshake inside packets: upgrade name, whether the data is sealed.
+    pub(super) wrapped: Option<(&'static str, Option<bool>)>,
     /// New layer: upgrade name, client offset, server offset (`None`: somewhere).
     pub(super) layer: Option<(Option<&'static str>, Option<usize>, Option<usize>)>,
 }
@@ -132,6 +134,10 @@ impl<'d> Player<'d> {
         match next {
             Next::Continue => {}
             Next::Done => self.done = true,
+            Next::Wrapped { upgrade, sealed } => {
+                self.done = true;
+                self.heard.wrapped = Some((upgrade, sealed));
+            }
             Next::Layer { upgrade, other } => {
                 self.done = true;
                 let mut at = [Some(self.at[0]), Some(self.at[1])];

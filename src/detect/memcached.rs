@@ -73,7 +73,9 @@ fn stream(view: &View<'_>) -> Probe {
         (Heard::Other, _) if known => Probe::No,
         (Heard::Proven(found), _) => Match::plaintext(found),
         (Heard::Open, _) if known => Probe::More,
-        (_, Heard::Proven(found)) => Match::plaintext(found),
+        (Heard::Silent | Heard::Open | Heard::Other | Heard::Shared(..), Heard::Proven(found)) => {
+            Match::plaintext(found)
+        }
         (Heard::Shared(Shared::Command(command), _), Heard::Shared(Shared::Reply(reply), _))
             if known && (command.replies.contains(&reply) || reply == "ERROR") =>
         {
@@ -111,17 +113,11 @@ fn binary(side: Side, bytes: &[u8], late: bool) -> Read<Heard> {
     let mut c = Cursor::new(bytes);
     let header = Header::read(&mut c, side)?;
     need(header.dialect == Dialect::Memcached)?;
-    let name = match (side, header.opcode) {
-        (Side::Client, mcbp::SASL_AUTH) => {
-            let shared = header.key.min(6).min(c.left());
-            need(header.key < 6 || c.rest().get(..shared) != b"SCRAM-".get(..shared))?;
-            c.take(header.key.min(6))?
-        }
-        _ => {
-            c.skip(header.extras)?;
-            store::all(&mut c, header.key, |b| b > b' ' && b != 0x7f)?
-        }
-    };
+    c.skip(header.extras)?;
+    let name = store::all(&mut c, header.key, |b| b > b' ' && b != 0x7f)?;
+    // So do the clients of Couchbase.
+    let login = side == Side::Client && header.opcode == mcbp::SASL_AUTH;
+    need(!login || !name.starts_with(b"SCRAM-"))?;
     // A header without a key is little to go by.
     if name.is_empty() && (late || header.body == 0 && header.status != 0) {
         c = Cursor::new(bytes);
@@ -140,7 +136,7 @@ fn commands(bytes: &[u8], late: bool) -> Read<Heard> {
         own = own.saturating_add(u8::from(command.own));
         let stored = command.data.is_some();
         let found = mark("memcached.command", Side::Client, 0, c.at(), command.name);
-        if own > 0 && !late || c.at() >= RUN_BYTES && !late || own > 1 {
+        if own > u8::from(late) || c.at() >= RUN_BYTES && !late {
             return Ok(Heard::Proven(found));
         }
         if let Some(data) = command.data {
@@ -202,10 +198,7 @@ fn datagram_mark(side: Side, datagram: &[u8]) -> Option<Mark> {
         return (whole && header.dialect == Dialect::Memcached).then_some(found);
     }
     let constant = match side {
-        Side::Client => {
-            let name = text::command(&mut c).ok()?.name;
-            name
-        }
+        Side::Client => text::command(&mut c).ok()?.name,
         Side::Server => match text::reply(&mut c).ok()? {
             Reply::Own(name, _) => name,
             Reply::Shared(name) => Some(name).filter(|_| c.is_empty())?,
@@ -232,7 +225,7 @@ fn datagram(state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
     let done = *mine == 1 && *other == 1 || *count >= DATAGRAMS_MAX;
     let reason = Some(PlaintextReason::NoInBandUpgrade);
     let accepted = fits && side == Side::Server;
-    let facts = if fits { Facts { reason, accepted, ..Facts::FITS } } else { Facts::NONE };
+    let facts = if fits { Facts { accepted, reason, ..Facts::FITS } } else { Facts::NONE };
     Step { consumed, facts, next: if done { Next::Done } else { Next::Continue } }
 }
 

@@ -32,6 +32,7 @@ detectors! {
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
+    tds::Tds,
     http2::Http2,
     http::Http,
     amqp::Amqp,
@@ -73,6 +74,7 @@ detectors! {
     clickhouse::Clickhouse,
     cassandra::Cassandra,
     drda::Drda,
+    oracle::Oracle,
     mysqlx::Mysqlx,
     couchbase::Couchbase,
     aerospike::Aerospike,
@@ -395,6 +397,13 @@ pub enum Next {
         upgrade: Option<&'static str>,
         /// Where the other side's layer begins.
         other: OtherSide,
+    },
+    /// A TLS handshake begins inside this protocol's own packets, on both sides where their reading stands.
+    Wrapped {
+        /// Value of `upgrade` if all that follows is TLS.
+        upgrade: &'static str,
+        /// Whether the data will be sealed, or the login alone; `None` if the sides have not shown it.
+        sealed: Option<bool>,
     },
 }
 

@@ -164,7 +164,26 @@ impl Summary {
                 self.misfit(side);
             }
         }
+        if self.encryption.is_none() {
+            self.unwrapped(reader.sealed());
+        }
         self.tls(reader.finish(), reader.outcome(), reader.null_cipher());
+    }
+
+    /// A handshake inside another protocol's packets shows what it seals: all that follows, or a part.
+    fn unwrapped(&mut self, sealed: Option<bool>) {
+        match sealed {
+            Some(true) => {
+                self.encryption = Some(Encryption::Tls);
+                self.upgrade = self.pending_upgrade.take().or(self.upgrade);
+                self.app = self.app.map(|(app, _)| (app, AppSource::Upgrade));
+                if self.has_room_for_layer() {
+                    self.layers.push("tls");
+                }
+            }
+            Some(false) => self.encryption = Some(Encryption::Partial),
+            None => {}
+        }
     }
 
     /// What the handshake reader knows, and how the handshake stands.
@@ -467,6 +486,7 @@ fn alpn_app(id: &str) -> Option<&'static str> {
         "http/1.1" | "http/1.0" => "http",
         "postgresql" => "postgresql",
         "dot" => "dns",
+        "tds/8.0" => "tds",
         _ => return None,
     })
 }

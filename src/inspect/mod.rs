@@ -5,6 +5,7 @@
 pub mod dtls;
 mod pieces;
 pub mod quic;
+mod tds;
 pub mod tls;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 
 use dtls::DtlsReader;
 use quic::QuicReader;
+pub use tds::TdsReader;
 use tls::TlsReader;
 
 /// Reader of the handshake of one encrypted layer.
@@ -25,6 +27,8 @@ pub enum Reader {
     Dtls(DtlsReader),
     /// QUIC packets.
     Quic(QuicReader),
+    /// TLS records inside TDS packets.
+    Tds(TdsReader),
 }
 
 impl Reader {
@@ -46,6 +50,7 @@ impl Reader {
             Self::Tls(reader) => reader.feed(side, bytes),
             Self::Dtls(reader) => reader.feed(side, bytes),
             Self::Quic(reader) => reader.feed(side, bytes),
+            Self::Tds(reader) => reader.feed(side, bytes),
         }
     }
 
@@ -54,6 +59,7 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.gap(side),
             Self::Dtls(_) | Self::Quic(_) => {}
+            Self::Tds(reader) => reader.gap(side),
         }
     }
 
@@ -63,6 +69,7 @@ impl Reader {
             Self::Tls(reader) => reader.buffered(),
             Self::Dtls(reader) => reader.buffered(),
             Self::Quic(reader) => reader.buffered(),
+            Self::Tds(reader) => reader.tls().buffered(),
         };
         buffered.saturating_add(size_of::<Self>())
     }
@@ -73,6 +80,7 @@ impl Reader {
             Self::Tls(reader) => reader.spoke(side),
             Self::Dtls(reader) => reader.spoke(side),
             Self::Quic(reader) => reader.spoke(side),
+            Self::Tds(reader) => reader.tls().spoke(side),
         }
     }
 
@@ -81,6 +89,7 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.mismatch(side),
             Self::Dtls(_) | Self::Quic(_) => false,
+            Self::Tds(reader) => reader.tls().mismatch(side),
         }
     }
 
@@ -90,6 +99,7 @@ impl Reader {
             Self::Tls(reader) => reader.is_done(),
             Self::Dtls(reader) => reader.is_done(),
             Self::Quic(reader) => reader.is_done(),
+            Self::Tds(reader) => reader.is_done(),
         }
     }
 
@@ -99,6 +109,7 @@ impl Reader {
             Self::Tls(reader) => reader.outcome(),
             Self::Dtls(reader) => reader.outcome(),
             Self::Quic(reader) => reader.outcome(),
+            Self::Tds(reader) => reader.tls().outcome(),
         }
     }
 
@@ -108,6 +119,15 @@ impl Reader {
             Self::Tls(reader) => reader.null_cipher(),
             Self::Dtls(reader) => reader.null_cipher(),
             Self::Quic(_) => false,
+            Self::Tds(reader) => reader.tls().null_cipher(),
+        }
+    }
+
+    /// Whether the session's data is sealed, or only a part of it; `None` while that is open.
+    pub const fn sealed(&self) -> Option<bool> {
+        match self {
+            Self::Tls(_) | Self::Dtls(_) | Self::Quic(_) => Some(true),
+            Self::Tds(reader) => reader.sealed(),
         }
     }
 
@@ -117,6 +137,7 @@ impl Reader {
             Self::Tls(reader) => reader.finish(),
             Self::Dtls(reader) => reader.finish(),
             Self::Quic(reader) => reader.finish(),
+            Self::Tds(reader) => reader.tls().finish(),
         }
     }
 }

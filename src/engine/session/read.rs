@@ -4,6 +4,7 @@ use super::{FOLLOW_UNREAD_MAX, Phase, Session};
 use crate::{
     detect::{DETECTORS, Next, OtherSide, Said, Step},
     engine::{candidates::Candidates, trace::TraceEvent},
+    inspect::{Reader, TdsReader},
     model::Side,
 };
 
@@ -16,7 +17,7 @@ impl Session {
             for side in [self.first_speaker, self.first_speaker.other()] {
                 while let Some(consumed) = self.step(detector, side) {
                     if !matches!(self.phase, Phase::Following(_)) {
-                        return matches!(self.phase, Phase::Watching);
+                        return !self.is_over();
                     }
                     if consumed == 0 {
                         break;
@@ -24,7 +25,7 @@ impl Session {
                     moved = true;
                 }
                 if !matches!(self.phase, Phase::Following(_)) {
-                    return matches!(self.phase, Phase::Watching);
+                    return !self.is_over();
                 }
             }
         }
@@ -71,6 +72,7 @@ impl Session {
             Next::Continue => {}
             Next::Done => self.settle("the protocol has nothing more to tell"),
             Next::Layer { upgrade, other } => self.layer(side, upgrade, other),
+            Next::Wrapped { upgrade, sealed } => self.wrapped(upgrade, sealed),
         }
         Some(consumed)
     }
@@ -96,6 +98,17 @@ impl Session {
         let at =
             [Side::Client, Side::Server].map(|side| self.stream(self.direction(side)).offset());
         self.note(|| TraceEvent::Layer { upgrade, at });
+    }
+
+    /// A handshake begins inside the packets of the layer at hand.
+    fn wrapped(&mut self, upgrade: &'static str, sealed: Option<bool>) {
+        self.summary.layer(Some(upgrade));
+        let starts = [self.start(Side::Client), self.start(Side::Server)];
+        let reader = Reader::Tds(TdsReader::new(starts, sealed));
+        self.phase = Phase::Handshake(Box::new(reader));
+        let at =
+            [Side::Client, Side::Server].map(|side| self.stream(self.direction(side)).offset());
+        self.note(|| TraceEvent::Layer { upgrade: Some(upgrade), at });
     }
 
     /// Feeds the handshake reader; the phase never goes back.
