@@ -2,7 +2,7 @@
 //!
 //! A request names its API and version behind a length, then a correlation id and the client's name; the response has
 //! nothing but length and correlation id in front, so only a few responses prove themselves.
-use super::frames::{self, FITS, Flaw, Read, mark};
+use super::frames::{self, FITS, Flaw, Read, mark, need};
 use super::{Detector, Directions, Facts, FollowState, Info, Next, Probe, Said, Start, Step, View};
 use crate::{
     bytes::Cursor,
@@ -59,8 +59,30 @@ fn client(said: Said<'_>) -> Read<Mark> {
 }
 
 fn server(said: Said<'_>) -> Read<Mark> {
-    let (length, response) = responses::alone(said.bytes)?;
-    Ok(mark("kafka.response", Side::Server, length, response.name()))
+    let mut rest = said.bytes;
+    let mut before = None;
+    for _ in 0..RESPONSES_READ {
+        let mut cursor = Cursor::new(rest);
+        let size = frames::length(&mut cursor, 4, responses::BYTES_MAX)?;
+        let id = cursor.u32_be()?;
+        need(before.is_none_or(|before: u32| id.wrapping_sub(before) <= PIPELINED_MAX))?;
+        before = Some(id);
+        match responses::alone(rest) {
+            Ok((length, response)) => {
+                let found = mark("kafka.response", Side::Server, length, response.name());
+                let at = said.bytes.len().saturating_sub(rest.len());
+                return Ok(Mark { offset: u32::try_from(at).unwrap_or(u32::MAX), ..found });
+            }
+            Err(Flaw::Weak) => {}
+            Err(flaw) => return Err(flaw),
+        }
+        // One of those that prove nothing: the next one answers a later request.
+        rest = rest.get(size.saturating_add(4)..).ok_or(Flaw::Short)?;
+        if rest.is_empty() {
+            return Err(Flaw::Short);
+        }
+    }
+    Err(Flaw::Weak)
 }
 
 /// Words: correlation id of the request whose answer tells more, what it was, the latest three correlation ids
@@ -137,19 +159,12 @@ fn response(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
     }
     match responses::alone(bytes) {
         Ok((_, response)) => {
-            let accepted = response.is_data();
-            // Without the client's direction nothing more is to come.
-            if accepted && special == 0 && ids.iter().all(|id| *id == 0) {
-                state.flags |= ACCEPTED;
-            }
-            Ok(Step::read(consumed, Facts { accepted, ..FITS }))
+            Ok(Step::read(consumed, Facts { accepted: response.is_data(), ..FITS }))
         }
         Err(Flaw::Short) => Err(Flaw::Short),
         // The request was not seen, or is one of the mechanism's own.
-        Err(_) if frames::fitted(state, Side::Server) || raw => {
-            Ok(Step::read(consumed, Facts::NONE))
-        }
-        Err(_) => Err(Flaw::Bad),
+        Err(Flaw::Weak) => Ok(Step::read(consumed, Facts::NONE)),
+        Err(flaw) => Err(flaw),
     }
 }
 
@@ -160,6 +175,9 @@ const fn error_name(code: u16) -> &'static str {
         _ => "SASL_AUTHENTICATION_FAIL",
     }
 }
+
+const RESPONSES_READ: usize = 4;
+const PIPELINED_MAX: u32 = 16;
 
 /// Flags.
 const RAW_SASL: u16 = 1;

@@ -29,7 +29,7 @@ impl Detector for Zookeeper {
             Side::Client => request(state, bytes, late),
             Side::Server => reply(state, bytes, late),
         });
-        let over = state.flags & OVER != 0;
+        let over = state.flags & OVER != 0 && frames::fitted(state, Side::Client);
         if over && step.next == Next::Continue { Step { next: Next::Done, ..step } } else { step }
     }
 }

@@ -88,6 +88,10 @@ fn some_responses_prove_the_server() {
         let late = hear_from(&Kafka, &[(S, bytes)], Start::Unknown);
         assert_eq!(late.fits, [false, true], "{what} joined late");
     }
+    let second = [response(1, b"\0\x23\x01\0\x12\0\0\0\x02\0\0\0\0"), response(2, &old)].concat();
+    assert!(matches(probe_side(&Kafka, S, &second)), "the first version was not known");
+    let unrelated = [response(1, &[7; 20]), response(90, &old)].concat();
+    assert!(!matches(probe_side(&Kafka, S, &unrelated)));
     for body in [&b"\0\0"[..], b"\0\0\0\x05hello", &[0; 64], &[0xff; 64]] {
         assert!(!matches(probe_side(&Kafka, S, &response(3, body))));
     }
