@@ -112,6 +112,19 @@ pub(super) fn holds(whole: &[u8], part: &[u8]) -> bool {
     whole.windows(part.len()).any(|window| window == part)
 }
 
+/// The first `most` bytes, or what there is of them.
+pub(super) fn shown(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
+}
+
+/// Position of a side in per-side arrays.
+pub(super) const fn index(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}
+
 /// Readable on one line: printable ASCII, or UTF-8 beyond it.
 pub(super) fn is_name(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| matches!(b, 0x20..=0x7e | 0x80..)) && str::from_utf8(bytes).is_ok()

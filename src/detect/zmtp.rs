@@ -1,4 +1,4 @@
-//! ZMTP, the wire protocol of ZeroMQ, versions 2 and 3. <https://rfc.zeromq.org/spec/23/>
+//! ZMTP, the wire protocol of `ZeroMQ`, versions 2 and 3. <https://rfc.zeromq.org/spec/23/>
 //!
 //! Both peers greet alike: signature, version, and from version 3 on the security mechanism.
 use super::fit::{self, Fit, begins, either, mark};
@@ -25,7 +25,7 @@ impl Detector for Zmtp {
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
-        let at = if side == Side::Client { 0 } else { 1 };
+        let at = fit::index(side);
         let phase = state.phase.get(at).copied().unwrap_or(OVER);
         let step = match phase {
             OPENING => match signature(side, said) {
@@ -93,7 +93,7 @@ fn greeting(state: &mut FollowState, side: Side, said: Said<'_>) -> Result<(u8, 
 /// The first command of a handshake: flags, size, name.
 fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
     let mut c = Cursor::new(bytes);
-    let size = match c.u8()? {
+    let length = match c.u8()? {
         4 => usize::from(c.u8()?),
         6 => usize::try_from(c.u64_be()?).unwrap_or(usize::MAX),
         _ => return Ok((OVER, Step::read(bytes.len(), Facts::NONE))),
@@ -102,12 +102,12 @@ fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
     let name = c.take(name)?;
     let at = c.at();
     let facts = match (side, name) {
-        (Side::Client, b"HELLO") if size < 512 => {
+        (Side::Client, b"HELLO") if length < 512 => {
             // PLAIN has a user and a password here, CURVE a key in a much longer command.
             let user = usize::from(c.u8()?);
             c.skip(user)?;
             let found = mark("zmtp.password", side, 0, at, "PLAIN HELLO");
-            let given = size < CURVE_HELLO_BYTES && c.u8()? > 0;
+            let given = length < CURVE_HELLO_BYTES && c.u8()? > 0;
             if given {
                 let credentials = Credentials::PASSWORD_CLEARTEXT;
                 Facts { credentials, mark: Some(found), ..Facts::FITS }
@@ -124,7 +124,7 @@ fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
     };
     // After WELCOME the server may still say ERROR to the client's INITIATE.
     let phase = if name == b"WELCOME" { GREETED } else { OVER };
-    let length = at.saturating_add(size).saturating_sub(name.len()).saturating_sub(1);
+    let length = at.saturating_add(length).saturating_sub(name.len()).saturating_sub(1);
     Ok((phase, Step::read(length, facts)))
 }
 
