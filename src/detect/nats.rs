@@ -30,6 +30,10 @@ impl Detector for Nats {
             };
         }
         match either(view, opening) {
+            // The greeting is read first: it says what the client was offered.
+            Probe::Match(_) if info(view.server.bytes) == Ok(true) => {
+                Match::preamble(greeting_mark())
+            }
             Probe::Match(found) if found.mark.rule == GREETING => Match::preamble(found.mark),
             answer => answer,
         }

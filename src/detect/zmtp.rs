@@ -98,8 +98,11 @@ fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
         6 => usize::try_from(c.u64_be()?).unwrap_or(usize::MAX),
         _ => return Ok((OVER, Step::read(bytes.len(), Facts::NONE))),
     };
-    let name = usize::from(c.u8()?);
-    let name = c.take(name)?;
+    let quirk = begins(c.rest(), LIBZMQ_ERROR);
+    let name = match (quirk?, c.u8()?) {
+        (true, _) => c.take(4).map(|_| &b"ERROR"[..])?,
+        (false, length) => c.take(usize::from(length))?,
+    };
     let at = c.at();
     let facts = match (side, name) {
         (Side::Client, b"HELLO") if length < 512 => {
@@ -124,13 +127,15 @@ fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
     };
     // After WELCOME the server may still say ERROR to the client's INITIATE.
     let phase = if name == b"WELCOME" { GREETED } else { OVER };
-    let length = at.saturating_add(length).saturating_sub(name.len()).saturating_sub(1);
+    let length = length.saturating_add(if bytes.first() == Some(&4) { 2 } else { 9 });
     Ok((phase, Step::read(length, facts)))
 }
 
 const OPENING: u8 = 0;
 const GREETED: u8 = 1;
 const OVER: u8 = 2;
+/// What libzmq sends for `\x05ERROR`: its source has the length and the E as one hexadecimal escape.
+const LIBZMQ_ERROR: &[u8] = b"\x5eRROR";
 const CURVE_HELLO_BYTES: usize = 200;
 const MECHANISMS: [&str; 4] = ["NULL", "PLAIN", "CURVE", "GSSAPI"];
 const CURVE: u32 = 2;
@@ -202,6 +207,7 @@ mod tests {
         let heard = hello(b"PLAIN", plain, b"\x04\x08\x07WELCOME");
         assert_eq!(heard.credentials, Credentials::PASSWORD_CLEARTEXT);
         assert!(hello(b"PLAIN", plain, b"\x04\x08\x05ERROR\x01x").refused);
+        assert!(hello(b"PLAIN", plain, b"\x04\x09\x5eRROR\x03400").refused, "libzmq");
 
         let curve = [&b"\x04\xc8\x05HELLO\x01\x00"[..], &[0x5a; 192]].concat();
         let heard = hello(b"CURVE", &curve, b"\x04\xa8\x07WELCOME");

@@ -24,7 +24,7 @@ def talk(lab, password=None):
 
     def client():
         import stomp
-        connection = stomp.Connection12([(address, 61613)], reconnect_attempts_max=1, heartbeats=(0, 0))
+        connection = stomp.Connection12([(address, 61613)], reconnect_attempts_max=1, heartbeats=(0, 0), vhost="/")
         try:
             connection.connect(user, password, wait=True)
             connection.send("/queue/lab", text)

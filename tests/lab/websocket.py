@@ -12,14 +12,18 @@ def talk(lab, rounds=4):
     address, text = lab.server.v4, lab.canary("text")
 
     def server():
+        import threading
+
         from websockets.sync.server import serve
+        done = threading.Event()
 
         def echo(peer):
             for message in peer:
                 peer.send('{"echo": "' + message + '"}')
-            server.shutdown()
-        with serve(echo, "0.0.0.0", PORT, compression=None) as server:
-            server.serve_forever()
+            done.set()
+        with serve(echo, "0.0.0.0", PORT, compression=None) as listener:
+            threading.Thread(target=listener.serve_forever, daemon=True).start()
+            done.wait(20)
 
     def client():
         import websockets
