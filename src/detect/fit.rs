@@ -171,6 +171,34 @@ mod tests {
     }
 
     #[test]
+    fn random_datagrams_are_no_protocol() {
+        use crate::detect::DETECTORS;
+        let mut seed = 0xda7a_u64;
+        let mut bytes = [0_u8; 2048];
+        for round in 0..50_000_usize {
+            for chunk in bytes.chunks_mut(4) {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                chunk.copy_from_slice(&((seed >> 32) as u32).to_be_bytes());
+            }
+            let length = 1 + round % 200;
+            let mut at = 0;
+            while at + length + 2 < 700 {
+                bytes[at..at + 2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+                at += length + 2;
+            }
+            let said = Said { bytes: &bytes[..at], start: Start::Known };
+            for (client, server) in [(said, Said::NOTHING), (Said::NOTHING, said)] {
+                let view = View::new(Transport::Udp, client, server);
+                for detector in DETECTORS {
+                    let runs = detector.info().transports.contains(&Transport::Udp);
+                    let found = runs && matches!(detector.probe(&view), Probe::Match(_));
+                    assert!(!found, "{} at {length}", detector.info().name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn numbers_are_bounded_digits() {
         let cases: [(&[u8], Option<usize>); 6] = [
             (b"0", Some(0)),

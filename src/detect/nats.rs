@@ -20,14 +20,27 @@ impl Detector for Nats {
     }
 
     fn probe(&self, view: &View<'_>) -> Probe {
-        let hello = begins(view.client.bytes, TLS_HANDSHAKE) != Ok(false);
-        if view.transport == Transport::Tcp && hello && view.server.start == Start::Known {
-            // TLS from the first byte, or as the answer to a greeting.
-            return match (info(view.server.bytes), view.client.bytes.is_empty()) {
-                (Ok(true), _) => Match::preamble(greeting_mark()),
-                (Ok(false), false) => Probe::No,
-                _ => Probe::More,
-            };
+        let (client, server) = (view.client, view.server);
+        if view.transport != Transport::Tcp || client.bytes.is_empty() && server.bytes.is_empty() {
+            return if view.transport == Transport::Tcp { Probe::More } else { Probe::No };
+        }
+        // This comes before TLS, which shall not wait: the server speaks first, so that a hello without a greeting
+        // is TLS from the first byte, and a server that does not greet is no NATS server.
+        let greets = match server.start {
+            Start::Known => info(server.bytes),
+            Start::Unknown => later(Side::Server, server.bytes).map(|found| found.is_some()),
+        };
+        let hello = !client.bytes.is_empty() && begins(client.bytes, TLS_HANDSHAKE) != Ok(false);
+        match (greets, server.start) {
+            (Ok(true), Start::Known) if hello => return Match::preamble(greeting_mark()),
+            (Err(Short), Start::Known) if hello && !server.bytes.is_empty() => return Probe::More,
+            (Ok(false), Start::Known) => return Probe::No,
+            (Ok(false), _) if client.bytes.is_empty() => return Probe::No,
+            _ if hello => return Probe::No,
+            _ if server.bytes.is_empty() && opening(Side::Client, client) == Ok(None) => {
+                return Probe::No;
+            }
+            _ => {}
         }
         match either(view, opening) {
             // The greeting is read first: it says what the client was offered.
