@@ -24,8 +24,7 @@ impl Detector for Nats {
         if view.transport != Transport::Tcp || client.bytes.is_empty() && server.bytes.is_empty() {
             return if view.transport == Transport::Tcp { Probe::More } else { Probe::No };
         }
-        // This comes before TLS, which shall not wait: the server speaks first, so that a hello without a greeting
-        // is TLS from the first byte, and a server that does not greet is no NATS server.
+        // This comes before TLS, which shall wait for nobody but a greeting.
         let greets = match server.start {
             Start::Known => info(server.bytes),
             Start::Unknown => later(Side::Server, server.bytes).map(|found| found.is_some()),
@@ -33,7 +32,9 @@ impl Detector for Nats {
         let hello = !client.bytes.is_empty() && begins(client.bytes, TLS_HANDSHAKE) != Ok(false);
         match (greets, server.start) {
             (Ok(true), Start::Known) if hello => return Match::preamble(greeting_mark()),
-            (Err(Short), Start::Known) if hello && !server.bytes.is_empty() => return Probe::More,
+            (Err(Short), Start::Known) if hello && client.start == Start::Known => {
+                return Probe::More;
+            }
             (Ok(false), Start::Known) => return Probe::No,
             (Ok(false), _) if client.bytes.is_empty() => return Probe::No,
             _ if hello => return Probe::No,
