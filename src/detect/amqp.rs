@@ -114,7 +114,12 @@ fn message(state: &mut FollowState, side: Side, said: Said<'_>) -> Result<Step, 
 /// A protocol header: the client's wish, the server's answer.
 fn header(state: &mut FollowState, side: Side, at: usize) -> Step {
     let noted = u32::try_from(at).unwrap_or(0).saturating_add(1);
+    let first = phase(state, side) == OPENING;
     set(state, side, FRAMES);
+    if !first {
+        // Behind SASL comes another header.
+        return Step::read(HEADER_BYTES, Facts::FITS);
+    }
     if side == Side::Client {
         state.words[ASKED] = noted;
         if at == TLS {

@@ -33,7 +33,9 @@ impl Detector for Bittorrent {
                 let facts = if read { fit::CLEAR } else { Facts::NONE };
                 let [messages, ..] = &mut state.words;
                 *messages = messages.saturating_add(1);
-                state.phase[usize::from(side == Side::Server)] |= u8::from(read);
+                if let Some(phase) = state.phase.get_mut(fit::index(side)) {
+                    *phase |= u8::from(read);
+                }
                 let over = state.phase == [1, 1] || *messages >= MESSAGES_MAX;
                 let facts = Facts { accepted: state.phase == [1, 1], ..facts };
                 Step {

@@ -112,6 +112,19 @@ pub(super) fn holds(whole: &[u8], part: &[u8]) -> bool {
     whole.windows(part.len()).any(|window| window == part)
 }
 
+/// The first `most` bytes, or what there is of them.
+pub(super) fn shown(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
+}
+
+/// Position of a side in per-side arrays.
+pub(super) const fn index(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}
+
 /// Readable on one line: printable ASCII, or UTF-8 beyond it.
 pub(super) fn is_name(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| matches!(b, 0x20..=0x7e | 0x80..)) && str::from_utf8(bytes).is_ok()
@@ -155,6 +168,34 @@ mod tests {
         assert_eq!(begins_any(b"PU", &[b"PUB ", b"SUB "]), Err(Short));
         assert_eq!(begins_any(b"SUB x", &[b"PUB ", b"SUB "]), Ok(Some(1)));
         assert_eq!(begins_any(b"MSG x", &[b"PUB ", b"SUB "]), Ok(None));
+    }
+
+    #[test]
+    fn random_datagrams_are_no_protocol() {
+        use crate::detect::DETECTORS;
+        let mut seed = 0xda7a_u64;
+        let mut bytes = [0_u8; 2048];
+        for round in 0..50_000_usize {
+            for chunk in bytes.chunks_mut(4) {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                chunk.copy_from_slice(&((seed >> 32) as u32).to_be_bytes());
+            }
+            let length = 1 + round % 200;
+            let mut at = 0;
+            while at + length + 2 < 700 {
+                bytes[at..at + 2].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+                at += length + 2;
+            }
+            let said = Said { bytes: &bytes[..at], start: Start::Known };
+            for (client, server) in [(said, Said::NOTHING), (Said::NOTHING, said)] {
+                let view = View::new(Transport::Udp, client, server);
+                for detector in DETECTORS {
+                    let runs = detector.info().transports.contains(&Transport::Udp);
+                    let found = runs && matches!(detector.probe(&view), Probe::Match(_));
+                    assert!(!found, "{} at {length}", detector.info().name);
+                }
+            }
+        }
     }
 
     #[test]

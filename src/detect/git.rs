@@ -39,7 +39,7 @@ impl Detector for Git {
 /// A side's first packet line: four hexadecimal digits of length, then a word only this side says.
 fn line(side: Side, said: Said<'_>) -> Fit {
     let mut c = Cursor::new(said.bytes);
-    let digits = said.bytes.get(..LENGTH_DIGITS).unwrap_or(said.bytes);
+    let digits = fit::shown(said.bytes, LENGTH_DIGITS);
     if !digits.iter().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f')) {
         return Ok(None);
     }
@@ -60,7 +60,7 @@ fn line(side: Side, said: Said<'_>) -> Fit {
         Err(Short) => return Err(Short),
         _ => {}
     }
-    let shown = c.rest().get(..ID_DIGITS).unwrap_or(c.rest());
+    let shown = fit::shown(c.rest(), ID_DIGITS);
     if !shown.iter().all(u8::is_ascii_hexdigit) {
         return Ok(None);
     }

@@ -89,7 +89,7 @@ impl Grammar {
             Err(Short) => return Step::DONE,
             Ok(Some(head)) => Step::read(head.length, head.facts),
             Ok(None) => {
-                let first = state.phase[usize::from(side == Side::Server)] == 0;
+                let first = state.phase.get(fit::index(side)) == Some(&0);
                 let datagrams =
                     fit::first_datagram(said).filter(|_| !bytes.first().is_some_and(text));
                 match datagrams {
@@ -102,7 +102,9 @@ impl Grammar {
         let [messages, ..] = &mut state.words;
         *messages = messages.saturating_add(1);
         let over = *messages >= MESSAGES_MAX;
-        state.phase[usize::from(side == Side::Server)] = 1;
+        if let Some(phase) = state.phase.get_mut(fit::index(side)) {
+            *phase = 1;
+        }
         Step { next: if over { Next::Done } else { Next::Continue }, ..step }
     }
 

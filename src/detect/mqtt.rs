@@ -148,7 +148,7 @@ fn chain(side: Side, bytes: &[u8], least: usize, telling: bool) -> Fit {
             return Ok(None);
         }
         let fits = is_kind(side, first, length);
-        let shown = c.rest().get(..length).unwrap_or(c.rest());
+        let shown = fit::shown(c.rest(), length);
         match fits.then(|| body(first, shown, length)) {
             Some(Ok(topic)) => told |= topic,
             Some(Err(Flaw::Short)) => return Err(Short),

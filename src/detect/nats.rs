@@ -20,16 +20,34 @@ impl Detector for Nats {
     }
 
     fn probe(&self, view: &View<'_>) -> Probe {
-        let hello = begins(view.client.bytes, TLS_HANDSHAKE) != Ok(false);
-        if view.transport == Transport::Tcp && hello && view.server.start == Start::Known {
-            // TLS from the first byte, or as the answer to a greeting.
-            return match (info(view.server.bytes), view.client.bytes.is_empty()) {
-                (Ok(true), _) => Match::preamble(greeting_mark()),
-                (Ok(false), false) => Probe::No,
-                _ => Probe::More,
-            };
+        let (client, server) = (view.client, view.server);
+        if view.transport != Transport::Tcp || client.bytes.is_empty() && server.bytes.is_empty() {
+            return if view.transport == Transport::Tcp { Probe::More } else { Probe::No };
+        }
+        // This comes before TLS, which shall wait for nobody but a greeting.
+        let greets = match server.start {
+            Start::Known => info(server.bytes),
+            Start::Unknown => later(Side::Server, server.bytes).map(|found| found.is_some()),
+        };
+        let hello = !client.bytes.is_empty() && begins(client.bytes, TLS_HANDSHAKE) != Ok(false);
+        match (greets, server.start) {
+            (Ok(true), Start::Known) if hello => return Match::preamble(greeting_mark()),
+            (Err(Short), Start::Known) if hello && client.start == Start::Known => {
+                return Probe::More;
+            }
+            (Ok(false), Start::Known) => return Probe::No,
+            (Ok(false), _) if client.bytes.is_empty() => return Probe::No,
+            _ if hello => return Probe::No,
+            _ if server.bytes.is_empty() && opening(Side::Client, client) == Ok(None) => {
+                return Probe::No;
+            }
+            _ => {}
         }
         match either(view, opening) {
+            // The greeting is read first: it says what the client was offered.
+            Probe::Match(_) if info(view.server.bytes) == Ok(true) => {
+                Match::preamble(greeting_mark())
+            }
             Probe::Match(found) if found.mark.rule == GREETING => Match::preamble(found.mark),
             answer => answer,
         }
@@ -103,11 +121,7 @@ fn client(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     let line = c.line()?;
     state.phase[0] = OVER;
     let mut facts = Facts { encryption: Some(Encryption::Plaintext), ..Facts::FITS };
-    facts.reason = Some(match state.words {
-        [OFFERED, ..] => PlaintextReason::ClientDeclined,
-        [NOT_OFFERED, ..] => PlaintextReason::ServerRefused,
-        _ => PlaintextReason::ClientNeverAsked,
-    });
+    facts.reason = declined(state).or(Some(PlaintextReason::ClientNeverAsked));
     for (key, kind, constant) in SECRETS {
         if value(line, key)
             .is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
@@ -136,13 +150,24 @@ fn greeted(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     Ok(Step::read(c.at(), Facts::FITS))
 }
 
+/// Why a client goes on in clear after this greeting.
+const fn declined(state: &FollowState) -> Option<PlaintextReason> {
+    match state.words {
+        [OFFERED, ..] => Some(PlaintextReason::ClientDeclined),
+        [NOT_OFFERED, ..] => Some(PlaintextReason::ServerRefused),
+        _ => None,
+    }
+}
+
 /// Lines after the greeting.
 fn server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     if begins(said.bytes, b"\x16\x03")? && state.phase[0] == OPENING {
         return Ok(layer(OtherSide::Somewhere));
     }
     let known = begins_any(said.bytes, SERVER_LINES);
-    let plain = Facts { encryption: Some(Encryption::Plaintext), ..Facts::FITS };
+    // Where the client is not seen, what it was offered tells why.
+    let reason = (state.phase[0] == OPENING).then(|| declined(state)).flatten();
+    let plain = Facts { encryption: Some(Encryption::Plaintext), reason, ..Facts::FITS };
     match known? {
         Some(INFO_LINE | PING_LINE) => {
             let mut c = Cursor::new(said.bytes);
@@ -207,12 +232,12 @@ fn later(side: Side, bytes: &[u8]) -> Fit {
                 }
             }
             _ => {
-                let size = arguments.rsplit(|b| *b == b' ').next().unwrap_or_default();
-                let size = decimal(size, PAYLOAD_BYTES_MAX);
-                let (true, Some(size)) = (is_operation(arguments, 5), size) else {
+                let digits = arguments.rsplit(|b| *b == b' ').next().unwrap_or_default();
+                let length = decimal(digits, PAYLOAD_BYTES_MAX);
+                let (true, Some(length)) = (is_operation(arguments, 5), length) else {
                     return Ok(None);
                 };
-                c.skip(size)?;
+                c.skip(length)?;
                 return if begins(c.rest(), b"\r\n")? { found() } else { Ok(None) };
             }
         }
@@ -222,10 +247,10 @@ fn later(side: Side, bytes: &[u8]) -> Fit {
 
 /// Two to `most` words: a subject first, a number or a subscription's id last.
 fn is_operation(arguments: &[u8], most: usize) -> bool {
-    let words = arguments.split(|b| *b == b' ').filter(|word| !word.is_empty());
+    let mut words = arguments.split(|b| *b == b' ').filter(|word| !word.is_empty());
     (2..=most).contains(&words.clone().count())
         && words.clone().all(|word| word.iter().all(u8::is_ascii_graphic))
-        && words.last().is_some_and(|word| word.iter().all(u8::is_ascii_alphanumeric))
+        && words.next_back().is_some_and(|word| word.iter().all(u8::is_ascii_alphanumeric))
 }
 
 const GREETING: &str = "nats.info";

@@ -148,7 +148,7 @@ fn report(bytes: &[u8]) -> Option<Packet<'_>> {
 /// Consecutive packets of one source, or a report with a description.
 fn judge(side: Side, said: Said<'_>) -> Probe {
     let mut last: Option<Place> = None;
-    let (mut packets, mut clear, mut least) = (0_u32, None, PACKETS_LEAST);
+    let (mut packets, mut clear, mut enough) = (0_u32, None, PACKETS_LEAST);
     let mut rest = said.bytes;
     while let Some((length, tail)) = rest.split_first_chunk::<2>() {
         let declared = usize::from(u16::from_be_bytes(*length));
@@ -161,13 +161,13 @@ fn judge(side: Side, said: Said<'_>) -> Probe {
         }
         rest = tail.get(declared..).unwrap_or_default();
         // Of packets as long as these three are not shown.
-        least = if declared > LONG_BYTES { PACKETS_LEAST_LONG } else { least };
+        enough = if declared > LONG_BYTES { PACKETS_LEAST_LONG } else { enough };
         let packet = match Packet::read(datagram) {
             Some(packet) => packet,
             None if datagram.len() < declared => return Probe::More,
             None => return Probe::No,
         };
-        clear = clear.or(packet.clear());
+        clear = clear.or_else(|| packet.clear());
         match packet {
             Packet::Report { described } => {
                 if described && packets == 0 {
@@ -188,7 +188,7 @@ fn judge(side: Side, said: Said<'_>) -> Probe {
                 packets = packets.saturating_add(1);
             }
         }
-        if packets >= least {
+        if packets >= enough {
             let found = mark("rtp.sequence", side, 2, 12, "consecutive packets");
             return if clear.is_some() { Match::plaintext(found) } else { Match::preamble(found) };
         }
@@ -259,7 +259,7 @@ mod tests {
         framed(&[&head[..], payload].concat())
     }
 
-    fn heard(bytes: &[u8]) -> Option<Option<Encryption>> {
+    fn heard(bytes: &[u8]) -> Option<Encryption> {
         for transport in [Transport::Udp, Transport::Tcp] {
             let mut last = Probe::More;
             for end in 0..=bytes.len() {
@@ -276,7 +276,7 @@ mod tests {
         }
         let said = Said { bytes, start: Start::Known };
         match Rtp.probe(&View::new(Transport::Udp, said, Said::NOTHING)) {
-            Probe::Match(found) => Some(found.encryption),
+            Probe::Match(found) => Some(found.encryption.unwrap_or(Encryption::Unknown)),
             _ => None,
         }
     }
@@ -287,14 +287,18 @@ mod tests {
             payloads.iter().zip(1..).flat_map(|(payload, n)| packet(n, 9, payload)).collect()
         };
         let (a, b, c) = (noise(1), noise(2), noise(3));
-        assert_eq!(heard(&media([&a, &b, &c])), Some(None), "may be SRTP");
-        assert_eq!(heard(&media([&a, &b, &[0xd5; 160]])), Some(Some(Encryption::Plaintext)));
+        assert_eq!(heard(&media([&a, &b, &c])), Some(Encryption::Unknown), "may be SRTP");
+        assert_eq!(heard(&media([&a, &b, &[0xd5; 160]])), Some(Encryption::Plaintext));
         assert_eq!(heard(&[packet(1, 9, &a), packet(2, 9, &b)].concat()), None, "two");
         assert_eq!(heard(&[packet(1, 9, &a), packet(2, 8, &b), packet(3, 9, &c)].concat()), None);
         assert_eq!(heard(&[packet(1, 9, &a), packet(5, 9, &b), packet(6, 9, &c)].concat()), None);
         let long = [noise(1), noise(2), noise(3), noise(4), noise(5)].concat();
         let two = [packet(1, 9, &long), packet(2, 9, &long)].concat();
-        assert_eq!(heard(&two[..830]), Some(None), "long packets: the second's header is enough");
+        assert_eq!(
+            heard(&two[..830]),
+            Some(Encryption::Unknown),
+            "long packets: the second's header is enough"
+        );
         let mut state = FollowState::default();
         let clear = packet(4, 9, &[0xff; 160]);
         let step = Rtp.follow(&mut state, C, Said { bytes: &clear, start: Start::Known });
@@ -306,7 +310,7 @@ mod tests {
         let reception = b"\x80\xc9\0\x01\x01\x02\x03\x04";
         let description = b"\x81\xca\0\x03\x01\x02\x03\x04\x01\x04a@bc\0\0";
         let both = [&reception[..], description].concat();
-        assert_eq!(heard(&framed(&both)), Some(Some(Encryption::Plaintext)));
+        assert_eq!(heard(&framed(&both)), Some(Encryption::Plaintext));
         assert_eq!(heard(&framed(reception)), None);
         let mut sealed = both.clone();
         sealed[9] ^= 0x55;

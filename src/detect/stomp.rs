@@ -66,7 +66,7 @@ fn opening(side: Side, said: Said<'_>) -> Fit {
         if open { Err(Short) } else { Ok(None) }
     };
     let Some(length) = (match (command(first), late) {
-        (Ok(None), true) | (Err(Short), true) => command(later),
+        (Ok(None) | Err(Short), true) => command(later),
         (found, _) => found,
     })?
     else {

@@ -22,7 +22,7 @@ impl Detector for Stun {
     fn probe(&self, view: &View<'_>) -> Probe {
         match view.transport {
             Transport::Tcp => either(view, |side, said| stream(side, said.bytes)),
-            Transport::Udp => match fit::datagram(view, |side, bytes| whole(side, bytes)) {
+            Transport::Udp => match fit::datagram(view, whole) {
                 Probe::Match(found) => Match::plaintext(found.mark),
                 answer => answer,
             },

@@ -23,7 +23,7 @@ impl Detector for Svn {
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
-        let at = if side == Side::Client { 0 } else { 1 };
+        let at = fit::index(side);
         let items = state.phase.get(at).copied().unwrap_or(OVER);
         if items == OVER || said.start == Start::Unknown {
             return Step::read(said.bytes.len(), Facts::NONE);

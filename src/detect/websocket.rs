@@ -54,7 +54,7 @@ fn frames(side: Side, bytes: &[u8]) -> Fit {
             return Ok(None);
         }
         let key = if masked { c.array()? } else { [0; 4] };
-        let payload = c.rest().get(..length).unwrap_or(c.rest());
+        let payload = fit::shown(c.rest(), length);
         if opcode == TEXT {
             if !is_readable(payload, key) {
                 return Ok(None);

@@ -1,4 +1,4 @@
-//! ZMTP, the wire protocol of ZeroMQ, versions 2 and 3. <https://rfc.zeromq.org/spec/23/>
+//! ZMTP, the wire protocol of `ZeroMQ`, versions 2 and 3. <https://rfc.zeromq.org/spec/23/>
 //!
 //! Both peers greet alike: signature, version, and from version 3 on the security mechanism.
 use super::fit::{self, Fit, begins, either, mark};
@@ -25,7 +25,7 @@ impl Detector for Zmtp {
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
-        let at = if side == Side::Client { 0 } else { 1 };
+        let at = fit::index(side);
         let phase = state.phase.get(at).copied().unwrap_or(OVER);
         let step = match phase {
             OPENING => match signature(side, said) {
@@ -93,21 +93,24 @@ fn greeting(state: &mut FollowState, side: Side, said: Said<'_>) -> Result<(u8, 
 /// The first command of a handshake: flags, size, name.
 fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
     let mut c = Cursor::new(bytes);
-    let size = match c.u8()? {
+    let length = match c.u8()? {
         4 => usize::from(c.u8()?),
         6 => usize::try_from(c.u64_be()?).unwrap_or(usize::MAX),
         _ => return Ok((OVER, Step::read(bytes.len(), Facts::NONE))),
     };
-    let name = usize::from(c.u8()?);
-    let name = c.take(name)?;
+    let quirk = begins(c.rest(), LIBZMQ_ERROR);
+    let name = match (quirk?, c.u8()?) {
+        (true, _) => c.take(4).map(|_| &b"ERROR"[..])?,
+        (false, length) => c.take(usize::from(length))?,
+    };
     let at = c.at();
     let facts = match (side, name) {
-        (Side::Client, b"HELLO") if size < 512 => {
+        (Side::Client, b"HELLO") if length < 512 => {
             // PLAIN has a user and a password here, CURVE a key in a much longer command.
             let user = usize::from(c.u8()?);
             c.skip(user)?;
             let found = mark("zmtp.password", side, 0, at, "PLAIN HELLO");
-            let given = size < CURVE_HELLO_BYTES && c.u8()? > 0;
+            let given = length < CURVE_HELLO_BYTES && c.u8()? > 0;
             if given {
                 let credentials = Credentials::PASSWORD_CLEARTEXT;
                 Facts { credentials, mark: Some(found), ..Facts::FITS }
@@ -124,13 +127,15 @@ fn command(side: Side, bytes: &[u8]) -> Result<(u8, Step), Short> {
     };
     // After WELCOME the server may still say ERROR to the client's INITIATE.
     let phase = if name == b"WELCOME" { GREETED } else { OVER };
-    let length = at.saturating_add(size).saturating_sub(name.len()).saturating_sub(1);
+    let length = length.saturating_add(if bytes.first() == Some(&4) { 2 } else { 9 });
     Ok((phase, Step::read(length, facts)))
 }
 
 const OPENING: u8 = 0;
 const GREETED: u8 = 1;
 const OVER: u8 = 2;
+/// What libzmq sends for `\x05ERROR`: its source has the length and the E as one hexadecimal escape.
+const LIBZMQ_ERROR: &[u8] = b"\x5eRROR";
 const CURVE_HELLO_BYTES: usize = 200;
 const MECHANISMS: [&str; 4] = ["NULL", "PLAIN", "CURVE", "GSSAPI"];
 const CURVE: u32 = 2;
@@ -202,6 +207,7 @@ mod tests {
         let heard = hello(b"PLAIN", plain, b"\x04\x08\x07WELCOME");
         assert_eq!(heard.credentials, Credentials::PASSWORD_CLEARTEXT);
         assert!(hello(b"PLAIN", plain, b"\x04\x08\x05ERROR\x01x").refused);
+        assert!(hello(b"PLAIN", plain, b"\x04\x09\x5eRROR\x03400").refused, "libzmq");
 
         let curve = [&b"\x04\xc8\x05HELLO\x01\x00"[..], &[0x5a; 192]].concat();
         let heard = hello(b"CURVE", &curve, b"\x04\xa8\x07WELCOME");

@@ -100,7 +100,8 @@ def check(flows, canaries, packets):
         c2s, s2c = streams(flow, packets)
         if flow["encryption"] == "tls" and flow["origin"] == "start" and "_holes" not in flow:
             wrong += [f"{where}: {w}" for w in _check_tls(flow, c2s, s2c)]
-        if flow["encryption"] == "tls" and "password_cleartext" in flow["credentials"]:
+        if (flow["encryption"] == "tls" and "password_cleartext" in flow["credentials"]
+                and flow.get("upgrade") != "socks"):
             wrong.append(f"{where}: a clear password in TLS")
     if flows and all(f["encryption"] in ("tls", "ssh", "quic", "dtls") for f in flows):
         wrong += [f"canary {c} can be read though everything is encrypted" for c in canaries

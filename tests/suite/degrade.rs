@@ -42,8 +42,8 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
             || text(f, "layers") == text(worse, "layers") && class == "plaintext" && known != "tls";
         let app = text(worse, "app");
         let pair = [text(f, "app"), app];
-        // h2c is reached from HTTP/1: a late view sees only what it led to.
-        let upgraded = pair == ["http", "http2"];
+        // h2c and WebSocket are reached from HTTP/1: a late view sees only what it led to.
+        let upgraded = pair == ["http", "http2"] || pair == ["http", "websocket"];
         let app_fits = pair.contains(&"") || text(f, "app") == app || upgraded;
         let credentials = worse["credentials"].as_array().is_some_and(|list| {
             list.iter().all(|c| f["credentials"].as_array().is_some_and(|all| all.contains(c)))

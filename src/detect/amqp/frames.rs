@@ -207,8 +207,7 @@ pub(super) fn late(side: Side, bytes: &[u8]) -> Fit {
 /// Whether no other protocol says this: all but bodies and empty frames of 1.0.
 fn is_telling(frame: &[u8]) -> bool {
     match frame {
-        [METHOD, ..] => true,
-        [CONTENT, _, _, _, _, _, _, 0, 60, 0, 0, 0, 0, ..] => true,
+        [METHOD, ..] | [CONTENT, _, _, _, _, _, _, 0, 60, 0, 0, 0, 0, ..] => true,
         [HEARTBEAT, rest @ ..] => rest == [0, 0, 0, 0, 0, 0, FRAME_END],
         [0, ..] => frame.len() > 8,
         _ => false,

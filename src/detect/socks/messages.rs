@@ -1,5 +1,8 @@
 //! The messages of both versions.
-use crate::bytes::{Cursor, Short};
+use crate::{
+    bytes::{Cursor, Short},
+    detect::fit,
+};
 
 /// A request for a connection.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ pub(super) fn greeting(bytes: &[u8]) -> Result<Option<&[u8]>, Short> {
     if !(1..=METHODS_MAX).contains(&count) {
         return Ok(None);
     }
-    let shown = c.rest().get(..count).unwrap_or(c.rest());
+    let shown = fit::shown(c.rest(), count);
     // Assigned or private, and each once.
     let known = |at: usize, method: &u8| {
         matches!(method, 0..=9 | 0x80..=0xfe)
@@ -89,8 +92,8 @@ fn address(c: &mut Cursor<'_>) -> Result<Option<bool>, Short> {
         4 => c.skip(16)?,
         3 => {
             let length = usize::from(c.u8()?);
-            let name = c.rest().get(..length).unwrap_or(c.rest());
-            if length == 0 || !name.iter().all(is_host) {
+            let name = fit::shown(c.rest(), length);
+            if length == 0 || !name.iter().all(|byte| is_host(*byte)) {
                 return Ok(None);
             }
             c.skip(length)?;
@@ -125,7 +128,7 @@ pub(super) fn request_4(bytes: &[u8]) -> Result<Option<Request>, Short> {
 
 /// Visible characters, at least `least`, up to NUL.
 fn text(c: &mut Cursor<'_>, least: usize) -> Result<Option<()>, Short> {
-    let shown = c.rest().get(..TEXT_BYTES_MAX).unwrap_or(c.rest());
+    let shown = fit::shown(c.rest(), TEXT_BYTES_MAX);
     let end = shown.iter().position(|b| !b.is_ascii_graphic());
     let Some(end) = end else {
         return if shown.len() < TEXT_BYTES_MAX { Err(Short) } else { Ok(None) };
@@ -149,7 +152,7 @@ pub(super) fn answer_4(bytes: &[u8]) -> Result<Option<bool>, Short> {
     Ok(Some(code == 90))
 }
 
-const fn is_host(byte: &u8) -> bool {
+const fn is_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':')
 }
 
