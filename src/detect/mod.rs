@@ -33,6 +33,16 @@ detectors! {
     http2::Http2,
     http::Http,
     ssh::Ssh,
+    ldap::Ldap,
+    xmpp::Xmpp,
+    irc::Irc,
+    sieve::Sieve,
+    imap::Imap,
+    smtp::Smtp,
+    lmtp::Lmtp,
+    nntp::Nntp,
+    pop3::Pop3,
+    ftp::Ftp,
     mysql::Mysql,
     redis::Redis,
     dns::Dns,
@@ -40,6 +50,7 @@ detectors! {
 
 #[cfg(test)]
 mod check;
+mod lines;
 mod sql;
 
 /// Set of detectors still in question, one bit each.
