@@ -87,7 +87,7 @@ fn status(place: Place, line: &[u8]) -> Fit {
         _ if place.nth > 0 && line.starts_with(b"+ ") => Fit::Shared,
         Some((tag, rest)) if place.nth > 0 || place.late => {
             let numbered = tag.iter().any(u8::is_ascii_digit);
-            let coded = rest.strip_prefix(b"OK [").is_some_and(|text| code(text));
+            let coded = rest.strip_prefix(b"OK [").is_some_and(code);
             let told =
                 COMPLETED.iter().any(|text| contains(rest, text)) && rest.starts_with(b"OK ");
             if numbered && (coded || told) { Fit::Own("tag OK") } else { Fit::Shared }
@@ -137,6 +137,7 @@ fn tagged(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Characters of a tag (RFC 9051 section 9).
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as iterators want it")]
 const fn is_tag(byte: &u8) -> bool {
     byte.is_ascii_graphic()
         && !matches!(byte, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b'+')
@@ -181,8 +182,8 @@ fn hear_client(talk: &mut Talk<'_>, line: &[u8]) -> Means {
         },
         // The name and the password follow when the server asks for them.
         "LOGIN" if rest.trim_ascii_end().ends_with(b"}") => {
-            let given = if words.next().is_some_and(|word| word.starts_with(b"{")) { 0 } else { 1 };
-            Means::Sasl { mechanism: LITERALS, given }
+            let unnamed = words.next().is_some_and(|word| word.starts_with(b"{"));
+            Means::Sasl { mechanism: LITERALS, given: u32::from(!unnamed) }
         }
         _ => means,
     }

@@ -182,6 +182,7 @@ const MESSAGES: &[Row] = &[
     ("NOTICE AUTH :", Rest::Free, Proves::Own, Means::Fits),
     ("NOTICE * :", Rest::Free, Proves::Own, Means::Fits),
     ("PING :", Rest::Free, Proves::Weak, Means::Fits),
+    ("AUTHENTICATE +", Rest::Any, Proves::Shared, Means::Fits),
     ("ERROR :Closing Link", Rest::Free, Proves::Own, Means::Fits),
     ("ERROR :", Rest::Free, Proves::Weak, Means::Fits),
 ];

@@ -37,10 +37,9 @@ impl Detector for Ldap {
         let late = view.client.start == Start::Unknown;
         let silent = view.client.bytes.is_empty();
         match (client, server) {
-            (Ok(Some(mark)), _) => answer(mark, udp),
             (Ok(None), _) if !silent && !late => Probe::No,
             (Err(Short), _) if !silent && !late => Probe::More,
-            (_, Ok(Some(mark))) => answer(mark, udp),
+            (Ok(Some(mark)), _) | (_, Ok(Some(mark))) => answer(mark, udp),
             (Ok(None), Ok(None)) => Probe::No,
             (Err(Short), Ok(None)) if udp => Probe::No,
             _ => Probe::More,
@@ -108,7 +107,7 @@ impl Talk<'_> {
         let reason = Some(PlaintextReason::NoInBandUpgrade);
         let accepted = side == Side::Server;
         let next = if over { Next::Done } else { Next::Continue };
-        Step { consumed: length, facts: Facts { reason, accepted, ..Facts::FITS }, next }
+        Step { consumed: length, facts: Facts { accepted, reason, ..Facts::FITS }, next }
     }
 
     fn read(&mut self, side: Side, said: Said<'_>) -> Step {

@@ -139,12 +139,12 @@ pub(super) fn probe(dialect: &dyn Dialect, view: &View<'_>) -> Probe {
     let mark = match (client, server) {
         (Seen::Other, _) if known => return Probe::No,
         (Seen::Open, _) if known => return Probe::More,
-        (Seen::Proven(mark), _) => mark,
-        (
+        (Seen::Proven(mark), _)
+        | (
             Seen::Weak(mark) | Seen::Later(mark),
             Seen::Weak(_) | Seen::Later(_) | Seen::Proven(_),
-        ) => mark,
-        (_, Seen::Proven(mark) | Seen::Later(mark)) => mark,
+        )
+        | (_, Seen::Proven(mark) | Seen::Later(mark)) => mark,
         // A server that spoke first would have been heard by now.
         (Seen::Later(mark), Seen::Silent) if view.ended => mark,
         (Seen::Silent | Seen::Open, Seen::Other) => return Probe::More,
@@ -191,7 +191,7 @@ fn see(dialect: &dyn Dialect, side: Side, said: Said<'_>) -> Seen {
             Fit::Own(constant) => return Seen::Later(mark(constant)),
             _ if late => return Seen::Other,
             Fit::Weak(constant) if !matches!(best, Seen::Weak(_)) => {
-                best = Seen::Weak(mark(constant))
+                best = Seen::Weak(mark(constant));
             }
             _ if best == Seen::Silent => best = Seen::Shared,
             _ => {}
@@ -388,6 +388,7 @@ fn heard(dialect: &dyn Dialect, talk: &mut Talk<'_>, side: Side, line: &[u8]) ->
     Heard::Means(dialect.hear(talk, side, line))
 }
 
+#[derive(Clone, Copy)]
 enum Heard {
     /// A message of the client in a SASL exchange.
     Message,
@@ -415,7 +416,6 @@ fn apply(
     };
     match means {
         Means::Nothing => facts = Facts::NONE,
-        Means::Fits => {}
         Means::Lists => talk.0.flags |= LISTING,
         Means::Asks => {
             talk.0.flags |= ASKED;
@@ -454,7 +454,7 @@ fn apply(
             facts.refused = talk.0.flags & SETTLED == 0;
             facts.mark = point(names.denied, "TLS refused");
         }
-        Means::Grants | Means::Denies => {}
+        Means::Fits | Means::Grants | Means::Denies => {}
         Means::Accepts => {
             facts = Facts { accepted: true, ..talk.settle(facts) };
             return Step { next: Next::Done, ..Step::read(length, facts) };

@@ -125,7 +125,7 @@ pub(super) enum Authentication<'a> {
 }
 
 /// Reads a bind request.
-pub(super) fn authentication<'a>(body: &'a [u8]) -> Option<Authentication<'a>> {
+pub(super) fn authentication(body: &[u8]) -> Option<Authentication<'_>> {
     let mut c = Cursor::new(body);
     c.skip(3).ok()?;
     string(&mut c).ok()??;

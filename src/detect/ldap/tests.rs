@@ -10,9 +10,10 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length = body.len();
     let mut out = vec![tag];
     if length < 128 {
-        out.push(length as u8);
+        out.push(u8::try_from(length).unwrap());
     } else {
-        out.extend([0x82, (length >> 8) as u8, length as u8]);
+        out.push(0x82);
+        out.extend(u16::try_from(length).unwrap().to_be_bytes());
     }
     [out, body].concat()
 }
