@@ -164,6 +164,7 @@ const COMMANDS: &[Row] = &[
 static VARIANT: Variant = Variant {
     hello: &[
         ("EHLO", Rest::Argument, Proves::Own, Means::Lists),
+        ("EHLO", Rest::End, Proves::Weak, Means::Lists),
         ("HELO", Rest::Argument, Proves::Own, Means::Fits),
     ],
     word: "SMTP",
@@ -229,7 +230,7 @@ mod tests {
             (b"EHLO", None),
             (b"QUIT\r\n", None),
             (b"QUIT\r\nQUIT\r\n", None),
-            (b"EHLO\r\n", Some(false)),
+            (b"EHLO\r\n", None),
             (b"EHLOX y\r\n", Some(false)),
             (b"LHLO x\r\n", Some(false)),
             (b"AUTH TLS\r\n", Some(false)),

@@ -104,6 +104,10 @@ fn fields(op: u8, length: usize, body: &[u8]) -> Result<bool, Short> {
             CONTEXT_0 => oid(&mut c, length)?,
             tag => tag == CONTEXT_1,
         },
+        // Microsoft's NTLM puts its token where the name should be.
+        BIND_RESPONSE => {
+            result(&mut c)?.is_some() && octets(&mut c, length)? && octets(&mut c, length)?
+        }
         _ => result(&mut c)?.is_some() && dn(&mut c, length)? && dn(&mut c, length)?,
     })
 }
@@ -163,14 +167,24 @@ fn string<'a>(c: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, Short> {
 
 /// Passes over a readable string within `room` bytes: a name, an address or a message.
 fn dn(c: &mut Cursor<'_>, room: usize) -> Result<bool, Short> {
-    if c.u8()? != OCTET_STRING {
-        return Ok(false);
+    Ok(within(c, room)?.is_some_and(|text| text.iter().all(|b| is_dn(*b))))
+}
+
+/// Passes over a string within `room` bytes.
+fn octets(c: &mut Cursor<'_>, room: usize) -> Result<bool, Short> {
+    Ok(within(c, room)?.is_some())
+}
+
+fn within<'a>(c: &mut Cursor<'a>, room: usize) -> Result<Option<&'a [u8]>, Short> {
+    let mut ahead = *c;
+    if ahead.u8()? != OCTET_STRING {
+        return Ok(None);
     }
-    let Some(length) = length(c)? else { return Ok(false) };
-    if c.at().saturating_add(length) > room {
-        return Ok(false);
+    let Some(length) = length(&mut ahead)? else { return Ok(None) };
+    if ahead.at().saturating_add(length) > room {
+        return Ok(None);
     }
-    Ok(c.take(length)?.iter().all(|b| is_dn(*b)))
+    string(c)
 }
 
 /// Names are UTF-8; some servers end their messages with NUL.

@@ -75,7 +75,7 @@ fn whole_messages_prove_the_side_that_sends_them() {
     let long = padded(0x30, &[&[2, 1, 5], &padded(0x63, &[&search_op(b"dc=x")[2..]])]);
     let controls = tlv(0xa0, &[&tlv(0x30, &[&text(b"1.2.840.113556.1.4.319")])]);
     let controlled = tlv(0x30, &[&[2, 1, 1], &search_op(b"dc=x"), &controls]);
-    let cases: [(&str, Side, Vec<u8>); 14] = [
+    let cases: [(&str, Side, Vec<u8>); 15] = [
         ("simple bind", C, simple(1, b"secret")),
         ("anonymous bind", C, simple(1, b"")),
         ("SASL bind", C, sasl(1, b"GSS-SPNEGO", &[0x60; 300])),
@@ -89,6 +89,11 @@ fn whole_messages_prove_the_side_that_sends_them() {
         ("entry", S, entry(2, b"dc=x", b"1.2.3")),
         ("search done", S, result(2, 0x65, 32)),
         ("extended response", S, result(0, 0x78, 2)),
+        (
+            "NTLM challenge",
+            S,
+            message(1, &tlv(0x61, &[&[0x0a, 1, 0], &text(b"NTLMSSP\0\x02\x01"), &text(b"")])),
+        ),
         ("add response", S, result(7, 0x69, 0)),
     ];
     for (what, side, bytes) in cases {
