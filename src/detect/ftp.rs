@@ -131,7 +131,8 @@ fn hear_server(talk: &mut Talk<'_>, line: &[u8]) -> Means {
         400.. if talk.asked() => Means::Denies,
         230 | 150 | 226 | 227 | 229 | 250 | 257 => Means::Accepts,
         421 => Means::Refuses("421"),
-        530 => Means::Refuses("530"),
+        // Before a login: not logged in, or not without TLS; other errors are of commands.
+        530 | 532 | 534 | 550 => Means::Refuses("530"),
         100.. => Means::Fits,
         _ => Means::Nothing,
     }
@@ -177,7 +178,7 @@ const COMMANDS: &[Row] = &[
     ("STAT", Rest::Any, Proves::Shared, Means::Uses),
     ("NOOP", Rest::End, Proves::Shared, Means::Fits),
     ("HELP", Rest::Any, Proves::Shared, Means::Fits),
-    ("QUIT", Rest::End, Proves::Shared, Means::Uses),
+    ("QUIT", Rest::End, Proves::Shared, Means::Leaves),
 ];
 
 const ANONYMOUS: u32 = 1;

@@ -234,7 +234,7 @@ const COMMANDS: &[Row] = &[
     ("ID (", Rest::Free, Proves::Own, Means::Fits),
     ("ID NIL", Rest::End, Proves::Own, Means::Fits),
     ("NOOP", Rest::End, Proves::Own, Means::Fits),
-    ("LOGOUT", Rest::End, Proves::Own, Means::Uses),
+    ("LOGOUT", Rest::End, Proves::Own, Means::Leaves),
     ("SELECT", Rest::Argument, Proves::Weak, Means::Uses),
     ("EXAMINE", Rest::Argument, Proves::Weak, Means::Uses),
     ("LIST \"", Rest::Free, Proves::Own, Means::Uses),

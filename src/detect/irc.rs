@@ -175,7 +175,7 @@ const COMMANDS: &[Row] = &[
     ("NOTICE", Rest::Argument, Proves::Weak, Means::Uses),
     ("PING", Rest::Argument, Proves::Shared, Means::Fits),
     ("PONG", Rest::Argument, Proves::Shared, Means::Fits),
-    ("QUIT", Rest::Any, Proves::Shared, Means::Uses),
+    ("QUIT", Rest::Any, Proves::Shared, Means::Leaves),
 ];
 
 const MESSAGES: &[Row] = &[

@@ -164,6 +164,8 @@ impl Talk<'_> {
             message::EXTENDED => {}
             // Some ask the server what it can do before they ask for TLS.
             message::SEARCH if is_root(message.body) => {}
+            // Refused TLS, it leaves: nothing was said in clear.
+            message::UNBIND if self.0.flags & (ASKED | DENIED) != 0 => {}
             _ => facts = self.settle(facts),
         }
         Step::read(message.length, facts)
@@ -205,17 +207,15 @@ impl Talk<'_> {
         if layered {
             // What follows may be sealed: nothing is settled yet.
             self.0.flags |= LAYERED;
-            return if ntlm {
-                let found = found("ldap.credentials", Side::Client, message, "NTLMSSP");
-                Facts { credentials: hash, mark: Some(found), ..facts }
-            } else {
-                facts
-            };
+        }
+        if ntlm {
+            return self.secret(message, facts, hash, "NTLMSSP");
         }
         let [_, steps, ..] = &mut self.0.words;
         *steps = steps.saturating_add(u32::from(!credentials.is_empty()));
         match mechanism.exposes(*steps) {
             Some(kind) if !kind.is_empty() => self.secret(message, facts, kind, mechanism.name),
+            _ if layered => facts,
             _ => self.settle(facts),
         }
     }

@@ -110,6 +110,8 @@ pub(super) enum Means {
     Uses,
     /// Client: goes on in clear, and data follow that are not commands.
     Sends,
+    /// Client: leaves.
+    Leaves,
     /// Client: a secret.
     Secret(Credentials, &'static str),
     /// Client: begins a SASL exchange; `given` messages came with it.
@@ -428,6 +430,9 @@ fn apply(
                 *talk.phase(side) = LOST;
             }
         }
+        // Refused TLS, it has said nothing in clear.
+        Means::Leaves if talk.0.flags & (ASKED | DENIED) != 0 => {}
+        Means::Leaves => facts = talk.settle(facts),
         Means::Secret(kind, constant) => {
             talk.0.flags |= LOGGING_IN | USED;
             facts = Facts { credentials: kind, ..talk.settle(facts) };

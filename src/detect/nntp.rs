@@ -125,7 +125,7 @@ const COMMANDS: &[Row] = &[
     ("POST", Rest::End, Proves::Shared, Means::Sends),
     ("DATE", Rest::End, Proves::Shared, Means::Fits),
     ("HELP", Rest::Any, Proves::Shared, Means::Fits),
-    ("QUIT", Rest::End, Proves::Shared, Means::Uses),
+    ("QUIT", Rest::End, Proves::Shared, Means::Leaves),
 ];
 
 const GREETINGS: [&[u8]; 4] = [b"NNTP", b"InterNetNews", b"NNRP", b"Usenet"];

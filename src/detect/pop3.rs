@@ -169,7 +169,7 @@ const COMMANDS: &[Row] = &[
     ("STAT", Rest::End, Proves::Shared, Means::Uses),
     ("RSET", Rest::End, Proves::Shared, Means::Uses),
     ("NOOP", Rest::End, Proves::Shared, Means::Fits),
-    ("QUIT", Rest::End, Proves::Shared, Means::Uses),
+    ("QUIT", Rest::End, Proves::Shared, Means::Leaves),
 ];
 
 static NAMES: Names = lines::names!("pop3", "pop3-stls");

@@ -108,7 +108,7 @@ const COMMANDS: &[Row] = &[
     ("GETSCRIPT", Rest::Argument, Proves::Own, Means::Uses),
     ("SETACTIVE", Rest::Argument, Proves::Own, Means::Uses),
     ("NOOP", Rest::Any, Proves::Shared, Means::Fits),
-    ("LOGOUT", Rest::End, Proves::Shared, Means::Uses),
+    ("LOGOUT", Rest::End, Proves::Shared, Means::Leaves),
 ];
 
 const CAPABILITIES: &[Row] = &[

@@ -155,7 +155,7 @@ const COMMANDS: &[Row] = &[
     ("XFORWARD", Rest::Argument, Proves::Weak, Means::Uses),
     ("DATA", Rest::End, Proves::Shared, Means::Sends),
     ("BDAT", Rest::Argument, Proves::Weak, Means::Sends),
-    ("QUIT", Rest::End, Proves::Shared, Means::Uses),
+    ("QUIT", Rest::End, Proves::Shared, Means::Leaves),
     ("RSET", Rest::End, Proves::Shared, Means::Fits),
     ("NOOP", Rest::Any, Proves::Shared, Means::Fits),
     ("HELP", Rest::Any, Proves::Shared, Means::Fits),

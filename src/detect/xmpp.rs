@@ -114,7 +114,7 @@ fn hear_client(text: &[u8], tag: &[u8]) -> Means {
             name.map_or(Means::Uses, |mechanism| Means::Sasl { mechanism, given: 0 })
         }
         _ if OTHERS.iter().any(|start| tag.starts_with(start)) => Means::Uses,
-        b"</stream:stream>" => Means::Uses,
+        b"</stream:stream>" => Means::Leaves,
         _ => Means::Fits,
     }
 }
