@@ -114,6 +114,9 @@ impl Talk<'_> {
         let bytes = said.bytes;
         let late = said.start == Start::Unknown;
         let fresh = *self.phase(side) == FRESH;
+        if late {
+            self.0.flags |= LATE;
+        }
         if *self.phase(side) == LOST {
             return Step::read(bytes.len(), Facts::NONE);
         }
@@ -142,17 +145,14 @@ impl Talk<'_> {
         *messages = messages.saturating_add(1);
         let over = *messages > MESSAGES_MAX;
         let step = match side {
-            Side::Client => self.request(&message, late),
+            Side::Client => self.request(&message),
             Side::Server => self.response(&message),
         };
         let next = if over && step.next == Next::Continue { Next::Done } else { step.next };
         Step { next, ..step }
     }
 
-    fn request(&mut self, message: &Message<'_>, late: bool) -> Step {
-        if late {
-            self.0.flags |= LATE;
-        }
+    fn request(&mut self, message: &Message<'_>) -> Step {
         let mut facts = Facts { reason: self.why(), ..Facts::FITS };
         match message.op {
             message::BIND => facts = self.bind(message, facts),
