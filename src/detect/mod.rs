@@ -49,6 +49,16 @@ detectors! {
     stun::Stun,
     socks::Socks,
     ssh::Ssh,
+    ldap::Ldap,
+    xmpp::Xmpp,
+    irc::Irc,
+    sieve::Sieve,
+    imap::Imap,
+    smtp::Smtp,
+    lmtp::Lmtp,
+    nntp::Nntp,
+    pop3::Pop3,
+    ftp::Ftp,
     mysql::Mysql,
     memcached::Memcached,
     redis::Redis,
@@ -148,6 +158,7 @@ mod headline;
 mod login;
 mod mcbp;
 mod rpc;
+mod lines;
 mod sql;
 mod store;
 mod tpkt;
