@@ -112,7 +112,7 @@ fn facts(
         }
         Kind::Smb1 { command, status } => smb1(side, command, status, frame, body, &mut facts)?,
         Kind::Smb2 { command, status } => {
-            smb2(state, side, command, status, frame, body, &mut facts)?
+            smb2(state, side, command, status, frame, body, &mut facts)?;
         }
         _ => {}
     }
