@@ -1,6 +1,7 @@
 """NBD: nbd-server in clear and with TLS; the client is scripted (the kernel's needs a module)."""
 
 import http_servers as web
+import shape
 from lab import Cases
 
 APT = ["nbd-server"]
@@ -108,7 +109,7 @@ def _(lab):
 
 
 @cases.case("late", "joined in the middle: magic numbers of requests and replies",
-            shape=[__import__("shape").late(lambda p: p.payload[:4] == b"\x25\x60\x95\x13")])
+            shape=[shape.late(lambda p: p.payload[:4] == b"\x25\x60\x95\x13")])
 def _(lab):
     serve(lab)
     lab.client.call(read_block, lab.server.v4)

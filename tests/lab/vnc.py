@@ -3,7 +3,7 @@
 import http_servers as web
 from lab import Cases
 
-APT = ["tigervnc-standalone-server", "tigervnc-tools"]
+APT = ["tigervnc-standalone-server"]
 PIP = ["cryptography"]
 cases = Cases()
 PORT = 5907
@@ -22,14 +22,12 @@ def flow(lab, **facts):
 
 def serve(lab, types, *options):
     home = lab.directory("vnc")
-    secret = lab.server.run(["vncpasswd", "-f"], input="secret12\n", text=True).stdout
-    del secret
     (home / "passwd").write_bytes(obfuscated(b"secret12"))
     crt, key = lab.certs.server(rsa=True)
     process = lab.server.start(
         ["Xtigervnc", ":7", "-rfbport", str(PORT), "-geometry", "64x64", "-depth", "16", "-SecurityTypes", types,
          "-PasswordFile", str(home / "passwd"), "-PlainUsers", "*", "-X509Cert", str(crt), "-X509Key", str(key),
-         "-nolisten", "unix", "-nolisten", "local", "-ac", *options], log=lab.log("vnc"), env={"HOME": str(home), "PATH": "/usr/bin:/bin"})
+         "-listen", "tcp", "-nolisten", "unix", "-nolisten", "local", "-ac", *options], log=lab.log("vnc"), env={"HOME": str(home), "PATH": "/usr/bin:/bin"})
     lab.server.wait_port(PORT, process)
     lab.versions(server="TigerVNC " + web.version(["dpkg-query", "-W", "tigervnc-standalone-server"], r"\t(\d[\d.]+)"),
                  client="scripted")
