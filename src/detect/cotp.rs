@@ -30,11 +30,14 @@ impl Detector for Cotp {
 static ABOVE: Above =
     Above { rule: "cotp.connection", constant: "TPKT, X.224 CR or CC", reads: None };
 
-/// A protocol above: what its first data looks like, given as much as is there and the length of it all.
+/// Reads data of which there may be only the beginning, given the length of it all.
+type Reads = fn(&[u8], usize) -> Result<bool, Short>;
+
+/// A protocol above: what its first data looks like, if it is known.
 pub(super) struct Above {
     pub(super) rule: &'static str,
     pub(super) constant: &'static str,
-    pub(super) reads: Option<fn(&[u8], usize) -> Result<bool, Short>>,
+    pub(super) reads: Option<Reads>,
 }
 
 pub(super) fn probe(view: &View<'_>, above: &Above) -> Probe {

@@ -37,21 +37,16 @@ fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
         return Ok(None);
     }
     c.skip(COOKIE_AT.saturating_sub(c.at()))?;
-    let fits = magic(&mut c, b"\x63\x82\x53\x63")? && options(&mut c);
+    let fits = magic(&mut c, b"\x63\x82\x53\x63")? && option(&mut c);
     Ok(fits.then(|| Told::clear("dhcp.message", "63825363", c.at())))
 }
 
-/// The first options are as long as they say; the last may be cut off.
-fn options(c: &mut Cursor<'_>) -> bool {
-    for _ in 0..OPTIONS_SEEN {
-        match (c.u8(), c.peek()) {
-            (Ok(0), _) => {}
-            (Ok(255) | Err(Short), _) => return true,
-            (Ok(_), Ok(length)) if c.skip(usize::from(length).saturating_add(1)).is_ok() => {}
-            _ => return false,
-        }
+/// Whether the first option, if there is one, is as long as it says.
+fn option(c: &mut Cursor<'_>) -> bool {
+    match (c.u8(), c.u8()) {
+        (Ok(1..=254), Ok(length)) => usize::from(length) <= c.left(),
+        _ => true,
     }
-    true
 }
 
 const BOOTREQUEST: u8 = 1;
@@ -60,7 +55,6 @@ const HARDWARE_MAX: u8 = 38;
 const ADDRESS_BYTES: u8 = 16;
 const HOPS_MAX: u8 = 16;
 const COOKIE_AT: usize = 236;
-const OPTIONS_SEEN: usize = 8;
 
 static INFO: Info = Info {
     name: "dhcp",

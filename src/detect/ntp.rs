@@ -4,7 +4,7 @@
 //! NTS (RFC 8915) the time is still sent in clear, only authenticated.
 use super::{
     Detector, Directions, FollowState, Info, Probe, Said, Step, View,
-    exchange::{Told, follow_datagrams, probe_datagram},
+    exchange::{Told, follow_datagrams, printable, probe_datagram},
 };
 use crate::{
     bytes::{Cursor, Short},
@@ -19,12 +19,21 @@ impl Detector for Ntp {
     }
 
     fn probe(&self, view: &View<'_>) -> Probe {
-        probe_datagram(view, read)
+        probe_datagram(view, read_alone)
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
         follow_datagrams(state, side, said, read)
     }
+}
+
+/// What proves it by itself: of the answers to control messages only those with text have enough in them.
+fn read_alone(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
+    let told = read(side, datagram)?;
+    let control = datagram.first().is_some_and(|head| head & 7 == 6) && side == Side::Server;
+    let text = datagram.get(CONTROL_BYTES..).unwrap_or_default();
+    let is_text = |byte: &u8| printable(*byte) || matches!(byte, 0 | b'\r' | b'\n');
+    Ok(told.filter(|_| !control || text.len() >= 8 && text.iter().all(is_text)))
 }
 
 fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
@@ -109,18 +118,20 @@ fn control(side: Side, c: &mut Cursor<'_>) -> Result<bool, Short> {
 fn private(side: Side, head: u8, c: &mut Cursor<'_>) -> Result<bool, Short> {
     let (sequence, implementation, request) = (c.u8()?, c.u8()?, c.u8()?);
     let (counts, sizes) = (c.u16_be()?, c.u16_be()?);
-    let answers = head & 0x80 != 0;
     let (error, items) = (counts >> 12, usize::from(counts & 0xfff));
-    let item_bytes = usize::from(sizes & 0xfff);
-    let known = matches!(implementation, 0 | 2 | 3) && request <= 45;
-    let direction = match side {
+    let known = matches!(implementation, 2 | 3) && request <= 45 && sizes <= 0xfff;
+    let data = items.saturating_mul(usize::from(sizes));
+    if !known || (head & 0x80 != 0) != (side == Side::Server) {
+        return Ok(false);
+    }
+    Ok(match side {
+        // Padded with zeros to a fixed size.
         Side::Client => {
-            head & 0xc0 == 0 && matches!(sequence, 0 | 0x80) && error == 0 && items == 0
+            let padding = c.rest().iter().all(|byte| *byte == 0);
+            head < 0x40 && matches!(sequence, 0 | 0x80) && counts == 0 && padding
         }
-        Side::Server => answers && error <= 7,
-    };
-    let rest = c.rest().get(items.saturating_mul(item_bytes)..).ok_or(Short)?;
-    Ok(known && direction && rest.iter().all(|byte| *byte == 0))
+        Side::Server => (error == 0 || items == 0 && error <= 7) && data == c.left(),
+    })
 }
 
 const STRATUM_MAX: u8 = 16;
@@ -129,6 +140,7 @@ const SECONDS_MAX: u32 = 64;
 const SECONDS_BETWEEN: u64 = 64;
 const SECONDS_PER_DAY: u64 = 86_400;
 const EXTENSION_BYTES_MIN: usize = 16;
+const CONTROL_BYTES: usize = 12;
 /// None, a crypto-NAK, and key id with MD5, SHA-1, SHA-256, SHA-384 or SHA-512.
 const MAC_BYTES: [usize; 7] = [0, 4, 20, 24, 36, 52, 68];
 
@@ -192,7 +204,7 @@ mod tests {
             (
                 "its answer",
                 S,
-                [&b"\x16\x82\x00\x01\x06\x15\0\0\0\0\x00\x05"[..], b"a=bcd\0\0\0"].concat(),
+                [&b"\x16\x82\x00\x01\x06\x15\0\0\0\0\x00\x0b"[..], b"stratum=3\r\n\0"].concat(),
             ),
         ];
         for (what, side, bytes) in cases {

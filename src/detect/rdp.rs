@@ -166,7 +166,7 @@ fn secured(state: &FollowState, d: &mut Cursor<'_>) -> Result<Facts, Short> {
     let secret = d.u16_le()? > 0;
     let credentials = if secret { Credentials::PASSWORD_CLEARTEXT } else { Credentials::NONE };
     let (encryption, reason) = (Some(Encryption::Plaintext), Some(why_plaintext(state)));
-    Ok(Facts { encryption, reason, credentials, ..Facts::FITS })
+    Ok(Facts { encryption, credentials, reason, ..Facts::FITS })
 }
 
 fn server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {

@@ -176,10 +176,9 @@ struct Call {
 impl Call {
     const fn encryption(&self) -> Option<Encryption> {
         match (self.flavor, self.gss) {
-            (AUTH_TLS, _) => None,
             (RPCSEC_GSS, Some((GSS_DATA, GSS_PRIVACY))) => Some(Encryption::OtherEncrypted),
-            // The context is made in clear.
-            (RPCSEC_GSS, Some((1..=3, _)) | None) => None,
+            // TLS is yet to begin; the context is made in clear.
+            (AUTH_TLS, _) | (RPCSEC_GSS, Some((1..=3, _)) | None) => None,
             _ => Some(Encryption::Plaintext),
         }
     }
@@ -212,6 +211,11 @@ fn record(c: &mut Cursor<'_>, udp: bool) -> Result<Record, Short> {
     Ok(Record { consumed, length, last: word & LAST_FRAGMENT != 0 })
 }
 
+/// Items are padded to four bytes; a long datagram was cut to be kept.
+const fn is_padded(record: &Record, udp: bool) -> bool {
+    record.length.is_multiple_of(4) || udp && record.length > DATAGRAM_BYTES_WHOLE
+}
+
 /// The header of a call; every number in it is bounded.
 fn read_call(said: Said<'_>, udp: bool) -> Result<Option<Call>, Short> {
     let mut c = Cursor::new(said.bytes);
@@ -221,7 +225,7 @@ fn read_call(said: Said<'_>, udp: bool) -> Result<Option<Call>, Short> {
     }
     let record = record(&mut c, udp)?;
     let sized = (CALL_BYTES_MIN..=RECORD_BYTES_MAX).contains(&record.length);
-    if !sized || record.length % 4 != 0 {
+    if !sized || !is_padded(&record, udp) {
         return Ok(None);
     }
     c.skip(4)?;
@@ -258,7 +262,7 @@ fn read_reply(said: Said<'_>, udp: bool) -> Result<Option<Reply>, Short> {
     }
     let record = record(&mut c, udp)?;
     let sized = (REPLY_BYTES_MIN..=RECORD_BYTES_MAX).contains(&record.length);
-    if !sized || record.length % 4 != 0 {
+    if !sized || !is_padded(&record, udp) {
         return Ok(None);
     }
     let id = c.u32_be()?;
@@ -353,6 +357,7 @@ const CALL_BYTES_MIN: usize = 40;
 const REPLY_BYTES_MIN: usize = 20;
 const RECORD_BYTES_MAX: usize = 1 << 23;
 const MESSAGES_MAX: u32 = 64;
+const DATAGRAM_BYTES_WHOLE: usize = 2000;
 /// Value of `upgrade` for RPC with TLS (RFC 9289 section 4.1).
 pub(super) const UPGRADE: &str = "rpc-auth-tls";
 

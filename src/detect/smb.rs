@@ -30,17 +30,12 @@ impl Detector for Smb {
         let silent = view.client.bytes.is_empty();
         let (side, said) =
             if silent { (Side::Server, view.server) } else { (Side::Client, view.client) };
-        match frame(side, &mut Cursor::new(said.bytes)) {
-            // Nothing of a session request is magic but its encoded names: joined late it cannot be.
-            Ok(Some(frame)) if said.start == Start::Known || frame.is_message() => {
-                let rule = frame.rule(side);
-                let mark = mark(rule, side, 0, frame.proof, frame.constant());
-                Probe::Match(Match { encryption: encryption(&frame), mark })
-            }
+        match opening(side, said) {
+            Ok(Some(found)) => Probe::Match(found),
             Err(Short) => Probe::More,
             // The class is what the client speaks, and it has not spoken.
             Ok(None) if silent => Probe::More,
-            _ => Probe::No,
+            Ok(None) => Probe::No,
         }
     }
 
@@ -80,6 +75,26 @@ impl Detector for Smb {
     }
 }
 
+/// The first packet that proves it: a message, or a session request with its encoded names. The other packets of the
+/// session service are too short to prove anything.
+fn opening(side: Side, said: Said<'_>) -> Result<Option<Match>, Short> {
+    let mut at = 0_usize;
+    for _ in 0..PACKETS_BEFORE_MAX {
+        let mut c = Cursor::new(said.bytes.get(at..).unwrap_or_default());
+        let Some(frame) = frame(side, &mut c)? else { return Ok(None) };
+        let known = said.start == Start::Known;
+        if frame.is_message() || known && matches!(frame.kind, Kind::SessionRequest) {
+            let mark = mark(frame.rule(side), side, at, frame.proof, frame.constant());
+            return Ok(Some(Match { encryption: encryption(&frame), mark }));
+        }
+        if !known {
+            return Ok(None);
+        }
+        at = at.saturating_add(frame.length);
+    }
+    Ok(None)
+}
+
 /// What one message says of the session.
 fn encryption(frame: &Frame) -> Option<Encryption> {
     match frame.kind {
@@ -112,7 +127,7 @@ fn facts(
         }
         Kind::Smb1 { command, status } => smb1(side, command, status, frame, body, &mut facts)?,
         Kind::Smb2 { command, status } => {
-            smb2(state, side, command, status, frame, body, &mut facts)?
+            smb2(state, side, command, status, frame, body, &mut facts)?;
         }
         _ => {}
     }
@@ -210,6 +225,7 @@ const NEGOTIATE: u16 = 0;
 const SESSION_SETUP: u16 = 1;
 const SESSION_SETUP_ANDX: u8 = 0x73;
 const MORE_PROCESSING_REQUIRED: u32 = 0xc000_0016;
+const PACKETS_BEFORE_MAX: usize = 3;
 const MESSAGES_MAX: u32 = 96;
 const SHOWN_BYTES_MAX: usize = 2048;
 

@@ -36,7 +36,7 @@ impl Detector for Tftp {
             (Ack(0 | 1), Silent) if client_next.follows(client) => {
                 found(Side::Client, "tftp.blocks", "ACK, ACK")
             }
-            (Ack(0), Oack) | (Ack(1), Data(1)) | (Data(1), Ack(0) | Oack) => {
+            (Ack(0 | 1), Error) | (Ack(0), Oack) | (Ack(1), Data(1)) | (Data(1), Ack(0) | Oack) => {
                 found(Side::Client, "tftp.blocks", "DATA and ACK")
             }
             (Silent, Silent) => Probe::More,
@@ -118,7 +118,7 @@ fn read(datagram: &[u8]) -> Result<Option<Packet>, Short> {
         }
         5 => {
             let code = c.u16_be()?;
-            let text = string(&mut c, TEXT_BYTES_MAX, is_text)?;
+            let text = string(&mut c, TEXT_BYTES_MAX, printable)?;
             let telling = text.is_some_and(|text| text.len() >= 4);
             (code <= ERROR_CODE_MAX && telling && c.is_empty()).then_some(Error)
         }
@@ -212,6 +212,7 @@ mod tests {
         assert!(yes(both(&[], &[data_1, data_2])), "the server alone");
         assert!(yes(both(&[&ack(1), &ack(2)], &[])), "the client alone");
         assert!(yes(both(&[data_1], &[&ack(0)])), "written");
+        assert!(yes(both(&[&ack(1)], &[b"\x00\x05\x00\x01File not found\0"])), "refused");
         assert!(yes(both(&[], &[b"\x00\x06blksize\x001468\0"])));
         assert!(yes(both(&[], &[b"\x00\x05\x00\x01File not found\0"])));
         assert_eq!(both(&[], &[data_1]), Probe::More);

@@ -81,8 +81,8 @@ pub(super) fn frame(side: Side, c: &mut Cursor<'_>) -> Result<Option<Frame>, Sho
 }
 
 fn message(side: Side, c: &mut Cursor<'_>) -> Result<Option<Frame>, Short> {
-    let size = usize::try_from(c.u24_be()?).unwrap_or(usize::MAX);
-    if size < SMALLEST_BYTES {
+    let total = usize::try_from(c.u24_be()?).unwrap_or(usize::MAX);
+    if total < SMALLEST_BYTES {
         return Ok(None);
     }
     let protocol = c.u8()?;
@@ -92,10 +92,10 @@ fn message(side: Side, c: &mut Cursor<'_>) -> Result<Option<Frame>, Short> {
     let kind = match protocol {
         0xff => smb1(side, c)?,
         0xfe => smb2(side, c)?,
-        0xfd => transform(size, c)?,
+        0xfd => transform(total, c)?,
         _ => compressed(c)?,
     };
-    let length = size.saturating_add(4);
+    let length = total.saturating_add(4);
     Ok(kind.map(|kind| Frame { kind, length, proof: c.at() }).filter(|f| f.proof <= length))
 }
 
@@ -123,12 +123,12 @@ fn smb2(side: Side, c: &mut Cursor<'_>) -> Result<Option<Kind>, Short> {
 }
 
 /// Transform header of 52 bytes ([MS-SMB2] section 2.2.41).
-fn transform(size: usize, c: &mut Cursor<'_>) -> Result<Option<Kind>, Short> {
+fn transform(total: usize, c: &mut Cursor<'_>) -> Result<Option<Kind>, Short> {
     c.skip(32)?;
     let original = usize::try_from(c.u32_le()?).unwrap_or(usize::MAX);
     let (reserved, flags) = (c.u16_le()?, c.u16_le()?);
     c.skip(8)?;
-    let fits = reserved == 0 && flags == 1 && original.saturating_add(TRANSFORM_BYTES) == size;
+    let fits = reserved == 0 && flags == 1 && original.saturating_add(TRANSFORM_BYTES) == total;
     Ok(fits.then_some(Kind::Transform))
 }
 

@@ -61,7 +61,7 @@ fn headers_prove_the_side_that_sends_them() {
         ("SMB 2 negotiation", C, smb2(C, 0, 0, &[36, 0]), false),
         ("its answer", S, negotiated(0x0302, 0), false),
         ("session request", C, session_request(), false),
-        ("session taken", S, b"\x82\0\0\0".to_vec(), false),
+        ("session taken", S, [b"\x82\0\0\0", &negotiated(0x0302, 0)[..]].concat(), false),
         ("transform", C, sealed(), true),
     ];
     for (what, side, bytes, either) in cases {
@@ -74,6 +74,7 @@ fn headers_prove_the_side_that_sends_them() {
         bad[at] = byte;
         assert_eq!(probe_side(&Smb, C, &bad), Probe::No, "byte {at}");
     }
+    assert_eq!(probe_side(&Smb, S, b"\x82\0\0\0"), Probe::More, "a length of another protocol");
     for bytes in OPENINGS {
         assert_eq!(probe_side(&Smb, C, bytes), Probe::No);
     }
