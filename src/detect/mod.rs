@@ -38,10 +38,19 @@ detectors! {
     dns::Dns,
     quic::Quic,
     dtls::Dtls,
+    pptp::Pptp,
+    l2tp::L2tp,
+    gtp::Gtp,
+    openvpn::Openvpn,
+    tinc::Tinc,
+    ike::Ike,
+    wireguard::Wireguard,
+    dnscrypt::Dnscrypt,
 }
 
 #[cfg(test)]
 mod check;
+mod datagram;
 mod sql;
 
 /// Recognises one protocol.
