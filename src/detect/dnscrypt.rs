@@ -1,4 +1,4 @@
-//! DNSCrypt version 2 over UDP and TCP. <https://www.rfc-editor.org/rfc/rfc9843>, <https://dnscrypt.info/protocol/>
+//! `DNSCrypt` version 2 over UDP and TCP. <https://www.rfc-editor.org/rfc/rfc9843>, <https://dnscrypt.info/protocol/>
 //!
 //! The resolver's answer begins with `r6fnvWj8` and repeats the client's half of the nonce, which stands behind the
 //! client's magic and key in its query. A query alone is random but for its padding.
@@ -24,14 +24,12 @@ impl Detector for Dnscrypt {
             encryption: Encryption::OtherEncrypted,
         };
         match (query, answer) {
-            (None, None) => Probe::More,
             (None, Some(answer)) if is_answer(&answer) && answer.is_whole() => {
                 answer.matched(Side::Server, proof)
             }
-            (None, Some(answer)) if is_answer(&answer) || view.transport == Transport::Tcp => {
-                Probe::More
+            (None, Some(answer)) if !is_answer(&answer) && view.transport != Transport::Tcp => {
+                Probe::No
             }
-            (None, Some(_)) => Probe::No,
             (Some(query), _) if !may_be_query(&query) => Probe::No,
             (Some(query), Some(answer)) if query.is_whole() && answer.is_whole() => {
                 let asked = query.bytes.get(NONCE_AT..).and_then(|rest| rest.get(..NONCE_BYTES));
@@ -130,6 +128,6 @@ mod tests {
         {
             assert_eq!(probe_side(&Dnscrypt, Side::Client, bytes), Probe::No);
         }
-        never_matches_noise(&Dnscrypt, &[b'r']);
+        never_matches_noise(&Dnscrypt, b"r");
     }
 }

@@ -119,7 +119,7 @@ fn header(
 fn payload(cursor: &mut Cursor<'_>) -> Result<bool, Short> {
     let (_next, reserved, length) = (cursor.u8()?, cursor.u8()?, cursor.u16_be()?);
     let left = cursor.left().saturating_add(4);
-    Ok(reserved & 0x7f == 0 && (4..=left).contains(&usize::from(length)))
+    Ok(matches!(reserved, 0 | 0x80) && (4..=left).contains(&usize::from(length)))
 }
 
 /// A NAT keepalive (RFC 3948 section 2.3).

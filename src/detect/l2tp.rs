@@ -58,7 +58,7 @@ fn control(datagram: &Datagram<'_>) -> Result<Option<&'static str>, Short> {
     cursor.skip(8)?;
     let [flags, size, vendor @ .., high, low] = cursor.array::<8>()?;
     let kind = u16::from_be_bytes([high, low]);
-    let message_type = flags & 0x7f == 0 && size == 8 && vendor == [0; 4];
+    let message_type = matches!(flags, 0 | 0x80) && size == 8 && vendor == [0; 4];
     let known = matches!(kind, 1..=29);
     Ok((length == datagram.declared && message_type && known).then_some(constant))
 }
@@ -71,13 +71,12 @@ fn is_empty_ack(datagram: &Datagram<'_>) -> bool {
 /// A login in the PPP frame of a data message: PAP (RFC 1334) or CHAP (RFC 1994).
 fn ppp_login(mut cursor: Cursor<'_>) -> Result<Option<Credentials>, Short> {
     let flags = cursor.u16_be()?;
-    if flags & 0x800f != 0x0002 {
+    if flags & T_AND_VERSION != 0x0002 {
         return Ok(None);
     }
-    for bit in [0x4000, 0x0800] {
-        cursor.skip(if flags & bit != 0 { if bit == 0x4000 { 2 } else { 4 } } else { 0 })?;
-    }
-    cursor.skip(4)?;
+    // Length, if there; tunnel and session; sequence numbers, if there.
+    cursor.skip(if flags & 0x4000 != 0 { 6 } else { 4 })?;
+    cursor.skip(if flags & 0x0800 != 0 { 4 } else { 0 })?;
     if flags & 0x0200 != 0 {
         let padding = cursor.u16_be()?;
         cursor.skip(usize::from(padding))?;
@@ -96,6 +95,8 @@ fn ppp_login(mut cursor: Cursor<'_>) -> Result<Option<Credentials>, Short> {
         _ => None,
     })
 }
+
+const T_AND_VERSION: u16 = 0x800f;
 
 static INFO: Info = Info {
     name: "l2tp",

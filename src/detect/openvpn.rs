@@ -1,4 +1,4 @@
-//! OpenVPN's session openings over UDP and TCP. <https://openvpn.net/community-docs/>, `doc/doxygen/doc_protocol_overview.h`
+//! Session openings of `OpenVPN` over UDP and TCP. <https://openvpn.net/community-docs/>, `doc/doxygen/doc_protocol_overview.h`
 //! (the wire protocol draft <https://openvpn.github.io/openvpn-rfc/openvpn-wire-protocol.html>).
 //!
 //! A hard reset names its opcode, key 0 and a session ID; then nothing (14 bytes), or a HMAC (tls-auth), or an

@@ -125,6 +125,8 @@ mod tests {
     use super::*;
     use crate::detect::datagram::tests::{never_matches_noise, noise, probe, rule};
 
+    type Datagrams<'a> = &'a [&'a [u8]];
+
     fn message(kind: u8, rest: usize) -> Vec<u8> {
         [&[kind, 0, 0, 0], &noise(rest)[..]].concat()
     }
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!(found(&[&two, &one], &[]), Some("wireguard.data"), "out of order");
         assert_eq!(found(&[&one], &[&data(7, 200, 16)]), Some("wireguard.data"));
         assert_eq!(found(&[], &[&one, &two]), Some("wireguard.data"));
-        let noes: [(&[&[u8]], &[&[u8]]); 4] = [
+        let noes: [(Datagrams<'_>, Datagrams<'_>); 4] = [
             (&[&one, &data(8, 2, 16)], &[]),
             (&[&one, &one], &[]),
             (&[&one], &[b"what?"]),
