@@ -145,6 +145,14 @@ detectors! {
     hazelcast::Hazelcast,
     monetdb::Monetdb,
     spice::Spice,
+    pptp::Pptp,
+    l2tp::L2tp,
+    gtp::Gtp,
+    openvpn::Openvpn,
+    tinc::Tinc,
+    ike::Ike,
+    wireguard::Wireguard,
+    dnscrypt::Dnscrypt,
 }
 
 mod cgi;
@@ -159,6 +167,7 @@ mod login;
 mod mcbp;
 mod rpc;
 mod lines;
+mod datagram;
 mod sql;
 mod store;
 mod tpkt;

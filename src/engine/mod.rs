@@ -492,7 +492,7 @@ fn work(
 fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
     match segment.transport {
         Transport::Esp => {
-            let summary = Summary::esp();
+            let summary = Summary::esp(segment);
             flow.data.work =
                 Work::Settled(Box::new(Settled { summary, outcome: None, steps: Vec::new() }));
             flow.data.settled = true;

@@ -4,10 +4,10 @@ use crate::{
     counters::Counters,
     detect::{Facts, Match},
     flow::Flow,
-    inspect::Reader,
+    inspect::{Reader, esp},
     model::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Name, Origin, Outcome,
-        PlaintextReason, Roles, Side, State, Transport, UnknownReason, Verdict,
+        PlaintextReason, Roles, Segment, Side, State, Transport, UnknownReason, Verdict,
         evidence::EVIDENCE_MAX,
         tls::{HandshakeOutcome, TlsFacts},
         verdict::LAYERS_MAX,
@@ -87,13 +87,19 @@ fn application(layer: &'static str) -> &'static str {
 }
 
 impl Summary {
-    /// An ESP flow: encrypted by its IP protocol number (RFC 4303), whatever it carries.
-    pub(super) fn esp() -> Self {
-        let (side, constant) = (Side::Client, "IP protocol 50");
-        let mark = Mark { rule: "ipsec.esp", side, offset: 0, length: 0, constant };
+    /// An ESP flow: encrypted by its IP protocol number (RFC 4303), unless its first packet shows that it is only signed.
+    pub(super) fn esp(segment: &Segment<'_>) -> Self {
+        let whole = usize::try_from(segment.payload_len) == Ok(segment.payload.len());
+        let null = whole && esp::is_null(segment.payload);
+        let (rule, constant, encryption) = if null {
+            ("ipsec.esp_null", "ESP, NULL encryption", Encryption::Plaintext)
+        } else {
+            ("ipsec.esp", "IP protocol 50", Encryption::Ipsec)
+        };
+        let mark = Mark { rule, side: Side::Client, offset: 0, length: 0, constant };
         let mut summary = Self::default();
-        let found = Match { encryption: Some(Encryption::Ipsec), mark };
-        summary.matched("esp", found, 0, true);
+        summary.matched("esp", Match { encryption: Some(encryption), mark }, 0, true);
+        summary.reason = null.then_some(PlaintextReason::NullCipher);
         summary
     }
 

@@ -313,6 +313,7 @@ const DATAGRAMS_MAX: u32 = 96;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Name;
 
     fn datagram(records: &[Vec<u8>]) -> Vec<u8> {
         let bytes = records.concat();
@@ -365,12 +366,12 @@ mod tests {
             vec![piece(40, end), piece(40, end), piece(0, 30), piece(25, 45)],
         ] {
             let facts = read(&order).finish();
-            assert_eq!(facts.sni.as_ref().map(|n| n.as_str()), Some("host"));
+            assert_eq!(facts.sni.as_ref().map(Name::as_str), Some("host"));
             assert_eq!(facts.version_offered, Some(TlsVersion(0xfefc)));
             assert_eq!(facts.early_data_offered, Some(false), "read whole");
         }
         let facts = read(&[piece(0, end - 8)]).finish();
-        assert_eq!(facts.sni.as_ref().map(|n| n.as_str()), Some("host"), "as far as it came");
+        assert_eq!(facts.sni.as_ref().map(Name::as_str), Some("host"), "as far as it came");
         assert!(!read(&[piece(20, end)]).finish().client_hello);
     }
 

@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
 pub mod dtls;
+pub mod esp;
 mod pieces;
 pub mod quic;
 mod tds;

@@ -16,13 +16,13 @@ use super::{
 use crate::{
     detect::Datagrams,
     model::{
-        Name, Outcome, Side,
+        Outcome, Side,
         quic::{FIXED, LONG, LongHeader, LongType},
         tls::{HandshakeOutcome, TlsAlert, TlsFacts},
     },
 };
 
-use frames::Frame;
+use frames::{Frame, GoogleHello};
 use keys::InitialKeys;
 
 /// Incremental reader of one QUIC connection's handshake.
@@ -34,7 +34,7 @@ pub struct QuicReader {
     /// Destination connection ID the keys were derived from, for a server that answers in another version.
     destination: Vec<u8>,
     derivations: u8,
-    google: Option<Option<Name>>,
+    google: Option<GoogleHello>,
     negotiation: bool,
 }
 
@@ -104,8 +104,8 @@ impl QuicReader {
     /// The facts so far.
     pub fn finish(&self) -> TlsFacts {
         let mut facts = facts(&self.client.heard, &self.server.heard, self.partial().as_ref());
-        if let Some(name) = &self.google {
-            facts.sni = name.clone();
+        if let Some(hello) = &self.google {
+            facts.sni.clone_from(&hello.sni);
             facts.client_hello = true;
         }
         let alert = |side: Side| {
@@ -151,9 +151,9 @@ impl QuicReader {
     fn datagram(&mut self, side: Side, datagram: &[u8]) {
         if side == Side::Client
             && self.google.is_none()
-            && let Some(name) = frames::google_hello(datagram)
+            && let Some(hello) = frames::google_hello(datagram)
         {
-            self.google = Some(name);
+            self.google = Some(hello);
             self.client.long = true;
             return;
         }
@@ -216,7 +216,7 @@ impl QuicReader {
 
     fn frames(&mut self, side: Side, plain: &[u8]) {
         if side == Side::Client && self.google.is_none() {
-            self.google = frames::google_hello(plain).filter(Option::is_some);
+            self.google = frames::google_hello(plain);
         }
         let reader = self.side_mut(side);
         frames::each(plain, |frame| match frame {

@@ -116,7 +116,8 @@ impl TlsReader {
         let partial = client.partial().partial_client_hello();
         let mut facts = facts::facts(&client.heard, &server.heard, partial.as_ref());
         facts.version = self.version();
-        facts.version_offered = facts.version_offered.or(client.sslv2.client_hello.map(TlsVersion));
+        facts.version_offered =
+            facts.version_offered.or_else(|| client.sslv2.client_hello.map(TlsVersion));
         facts.cipher_sslv2 = client.sslv2.cipher;
         facts.client_hello |= client.sslv2.client_hello.is_some();
         facts.server_hello |= server.sslv2.server_hello.is_some();

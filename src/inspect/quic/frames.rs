@@ -63,11 +63,17 @@ fn ack(cursor: &mut Cursor<'_>, ecn: bool) -> Result<(), Short> {
     Ok(())
 }
 
+/// What a client hello of Google QUIC says.
+#[derive(Debug)]
+pub(super) struct GoogleHello {
+    pub(super) sni: Option<Name>,
+}
+
 /// The server name in a `CHLO` message somewhere in `bytes`: tags and end offsets, then their values.
-pub(super) fn google_hello(bytes: &[u8]) -> Option<Option<Name>> {
+pub(super) fn google_hello(bytes: &[u8]) -> Option<GoogleHello> {
     let at = bytes.windows(4).position(|tag| tag == b"CHLO")?;
     let mut cursor = Cursor::new(bytes.get(at..)?.get(4..)?);
-    Some(google_name(&mut cursor).ok().flatten())
+    Some(GoogleHello { sni: google_name(&mut cursor).ok().flatten() })
 }
 
 fn google_name(cursor: &mut Cursor<'_>) -> Result<Option<Name>, Short> {
@@ -124,8 +130,12 @@ mod tests {
     #[test]
     fn a_google_hello_names_the_server() {
         let hello = b"..CHLO\x02\0\0\0PAD\0\x02\0\0\0SNI\0\x05\0\0\0--abcVER";
-        assert_eq!(google_hello(hello).flatten().as_ref().map(Name::as_str), Some("abc"));
-        assert_eq!(google_hello(b"CHLO\x01\0\0\0PAD\0\x02\0\0\0--").flatten(), None);
+        assert_eq!(
+            google_hello(hello).and_then(|hello| hello.sni).as_ref().map(Name::as_str),
+            Some("abc")
+        );
+        let unnamed = google_hello(b"CHLO\x01\0\0\0PAD\0\x02\0\0\0--");
+        assert!(unnamed.is_some_and(|hello| hello.sni.is_none()));
         assert!(google_hello(b"CHLX").is_none());
     }
 }

@@ -184,9 +184,8 @@ mod tests {
     #[test]
     fn a_servers_initial_of_rfc_9001_appendix_a_3_opens() {
         let packet = "cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a5816b6394100f37a1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9c3bf9c73cc3f3bded74b562bfb19fb84022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c276456cbc42158407dd074ee";
-        let packet: Vec<u8> = (0..packet.len() / 2)
-            .map(|at| u8::from_str_radix(&packet[2 * at..2 * at + 2], 16).unwrap())
-            .collect();
+        let digits = packet.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap());
+        let packet: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
         let keys = InitialKeys::derive(QuicVersion(1), &DESTINATION).unwrap();
         let plain = keys.open(Side::Server, &packet, 18).unwrap();
         assert!(hex(&plain).starts_with("02000000000600405a020000560303eefce7f7b37ba1d163"));
