@@ -63,6 +63,20 @@ detectors! {
     hazelcast::Hazelcast,
     monetdb::Monetdb,
     spice::Spice,
+    rtps::Rtps,
+    bitcoin::Bitcoin,
+    arangodb::Arangodb,
+    dropbox::Dropbox,
+    capwap::Capwap,
+    knxnet::Knxnet,
+    ldp::Ldp,
+    bfd::Bfd,
+    hsrp::Hsrp,
+    pcp::Pcp,
+    wccp::Wccp,
+    mpegts::Mpegts,
+    someip::Someip,
+    skinny::Skinny,
 }
 
 #[cfg(test)]
