@@ -1,4 +1,4 @@
-//! ArangoDB's VelocyStream. <https://github.com/arangodb/velocystream>
+//! `VelocyStream` of `ArangoDB`. <https://github.com/arangodb/velocystream>
 //!
 //! Its HTTP interface is `http`.
 use super::Directions;

@@ -31,7 +31,7 @@ impl Grammar for Pcp {
             _ => return Ok(None),
         };
         let length = bytes.len().saturating_sub(24);
-        demand!(fits && length >= body && length % 4 == 0 && length <= 1076);
+        demand!(fits && length >= body && length.is_multiple_of(4) && length <= 1076);
         // Behind the nonce: the protocol, zeros, ports and an address.
         let zeros = bytes.get(37..40).is_none_or(|b| b.iter().all(|b| *b == 0));
         demand!(zeros);

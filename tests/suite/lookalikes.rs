@@ -322,7 +322,7 @@ impl Talk {
         };
         let ip = |end: SocketAddr| match end.ip() {
             IpAddr::V4(ip) => ip.octets(),
-            IpAddr::V6(_) => unreachable!("built as IPv4"),
+            IpAddr::V6(_) => panic!("built as IPv4"),
         };
         let total = length(20 + head.len() + payload.len());
         let protocol = if self.udp { 17 } else { 6 };
