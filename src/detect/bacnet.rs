@@ -20,10 +20,9 @@ impl Grammar for Bacnet {
         let (proof, constant) = match function {
             // Results and the tables of broadcast and foreign devices have no NPDU.
             0 => (if fixed(2) { 30 } else { 0 }, "BVLC-Result"),
-            1 | 3 => (if c.left() % 10 == 0 { 26 } else { 0 }, "BVLC device table"),
+            1 | 3 | 7 => (if c.left().is_multiple_of(10) { 26 } else { 0 }, "BVLC device table"),
             2 | 6 => (if fixed(0) { 28 } else { 0 }, "BVLC read table"),
             5 => (if fixed(2) { 30 } else { 0 }, "BVLC register device"),
-            7 => (if c.left() % 10 == 0 { 26 } else { 0 }, "BVLC device table"),
             8 => (if fixed(6) { 28 } else { 0 }, "BVLC delete device"),
             4 | 9..=11 => {
                 if function == 4 {

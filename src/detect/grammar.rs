@@ -419,7 +419,7 @@ pub(super) mod bench {
 
     /// Asks about UDP datagrams of one side; `No` and `Match` must be final, and no datagram may be waited for.
     #[track_caller]
-    pub(in crate::detect) fn probe_udp(d: &dyn Detector, side: Side, list: &[&[u8]]) -> Probe {
+    pub(in crate::detect) fn probe_udp(detector: &dyn Detector, side: Side, list: &[&[u8]]) -> Probe {
         let mut last = Probe::More;
         for end in 1..=list.len() {
             let bytes = datagrams(&list[..end]);
@@ -428,7 +428,7 @@ pub(super) mod bench {
                 Side::Client => (said, Said::NOTHING),
                 Side::Server => (Said::NOTHING, said),
             };
-            let answer = d.probe(&View::new(Transport::Udp, client, server));
+            let answer = detector.probe(&View::new(Transport::Udp, client, server));
             if last != Probe::More {
                 assert_eq!(matches!(last, Probe::Match(_)), matches!(answer, Probe::Match(_)));
             }
@@ -512,7 +512,7 @@ pub(super) mod bench {
         for bytes in OTHERS {
             denies(d, transport, &[("another protocol", bytes)]);
         }
-        let mut seed = 0x0ddba11_u64;
+        let mut seed = 0x00dd_ba11_u64;
         let mut bytes = [0; 96];
         for round in 0..20_000_usize {
             for byte in &mut bytes {
@@ -520,12 +520,12 @@ pub(super) mod bench {
                 *byte = (seed >> 56) as u8;
             }
             match round % 4 {
-                0 => bytes[1 + round % 32..].fill(0),
+                0 => bytes[round % 32 + 1..].fill(0),
                 1 => bytes[..20].fill(0xff),
                 2 => bytes[..3].fill(0),
                 _ => {}
             }
-            let bytes = &bytes[..1 + round % 96];
+            let bytes = &bytes[..=round % 95];
             let framed = datagrams(&[bytes]);
             let said = match transport {
                 Transport::Udp => &framed,

@@ -1,4 +1,4 @@
-//! HBase RPC. <https://hbase.apache.org/book.html#_hbase_rpc>
+//! `HBase` RPC. <https://hbase.apache.org/book.html#_hbase_rpc>
 //!
 //! The client's preamble names the kind of authentication. With Kerberos or tokens SASL may seal what follows, which is
 //! then not said. The server's answers have no signature.

@@ -153,21 +153,35 @@ detectors! {
     ike::Ike,
     wireguard::Wireguard,
     dnscrypt::Dnscrypt,
+    rtps::Rtps,
+    bitcoin::Bitcoin,
+    arangodb::Arangodb,
+    dropbox::Dropbox,
+    capwap::Capwap,
+    knxnet::Knxnet,
+    ldp::Ldp,
+    bfd::Bfd,
+    hsrp::Hsrp,
+    pcp::Pcp,
+    wccp::Wccp,
+    mpegts::Mpegts,
+    someip::Someip,
+    skinny::Skinny,
 }
 
 mod cgi;
 #[cfg(test)]
 mod check;
+mod datagram;
 mod exchange;
 mod fit;
 mod frames;
 mod grammar;
 mod headline;
+mod lines;
 mod login;
 mod mcbp;
 mod rpc;
-mod lines;
-mod datagram;
 mod sql;
 mod store;
 mod tpkt;

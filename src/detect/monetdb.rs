@@ -1,4 +1,4 @@
-//! MonetDB's MAPI. <https://www.monetdb.org/documentation/user-guide/client-interfaces/>
+//! The MAPI of `MonetDB`. <https://www.monetdb.org/documentation/user-guide/client-interfaces/>
 //!
 //! Blocks behind a two-byte length; the server's first one is the challenge, in which it names itself.
 use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info};
@@ -21,7 +21,7 @@ impl Grammar for Monetdb {
         let length = usize::from(header >> 1);
         // The low bit: last block of its message.
         demand!(place.opening && header & 1 == 1 && (16..=BLOCK_BYTES_MAX).contains(&length));
-        demand!(is_text(c.rest().get(..length).unwrap_or(c.rest())));
+        demand!(is_text(c.rest().get(..length).unwrap_or_else(|| c.rest())));
         let text = c.take(length)?;
         let mut words = text.split(|b| *b == b':');
         let mut next = || words.next().unwrap_or_default();

@@ -48,7 +48,7 @@ impl Grammar for Pulsar {
         let credentials =
             if connect { method(bytes).unwrap_or(Credentials::NONE) } else { Credentials::NONE };
         let refused = side == Side::Server && bytes.get(8..10) == Some(&[8, 14]);
-        Learnt::facts(Facts { credentials, refused, ..Facts::NONE })
+        Learnt::facts(Facts { refused, credentials, ..Facts::NONE })
     }
 }
 

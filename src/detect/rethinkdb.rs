@@ -1,4 +1,4 @@
-//! RethinkDB client protocol. <https://rethinkdb.com/docs/writing-drivers/>
+//! `RethinkDB` client protocol. <https://rethinkdb.com/docs/writing-drivers/>
 //!
 //! The client begins with a magic number; from version 1.0 on JSON texts that end with a zero byte follow.
 use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info, magic, size};

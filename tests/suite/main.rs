@@ -25,6 +25,7 @@ mod golden;
 mod inputs;
 #[cfg(feature = "live")]
 mod live;
+mod lookalikes;
 mod outputs;
 mod ports;
 mod props;
