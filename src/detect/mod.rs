@@ -36,11 +36,37 @@ detectors! {
     mysql::Mysql,
     redis::Redis,
     dns::Dns,
+    zabbix::ZABBIX,
+    check_mk::CHECK_MK,
+    dicom::DICOM,
+    hl7::HL7,
+    fix::FIX,
+    kerberos::KERBEROS,
+    diameter::DIAMETER,
+    jetdirect::JETDIRECT,
+    lumberjack::LUMBERJACK,
+    smpp::SMPP,
+    tacacs::TACACS,
+    nrpe::NRPE,
+    radius::RADIUS,
+    collectd::COLLECTD,
+    ganglia::GANGLIA,
+    gelf::GELF,
+    syslog::SYSLOG,
+    munin::MUNIN,
+    graphite::GRAPHITE,
+    statsd::STATSD,
+    influx_line::INFLUX_LINE,
+    lpd::LPD,
+    whois::WHOIS,
+    finger::FINGER,
 }
 
 #[cfg(test)]
 mod check;
+mod metrics;
 mod sql;
+mod whole;
 
 /// Set of detectors still in question, one bit each.
 pub type CandidateMask = u128;
