@@ -1,7 +1,7 @@
-//! TACACS+: version, type, sequence number, flags, session, length. <https://www.rfc-editor.org/rfc/rfc8907#section-4.1>
+//! `TACACS+`: version, type, sequence number, flags, session, length. <https://www.rfc-editor.org/rfc/rfc8907#section-4.1>
 //!
-//! The body is XORed with an MD5 pad made of a shared secret ("obfuscation": weak, but it takes the secret to read it)
-//! unless a flag says that it is not.
+//! The body is XORed with an MD5 pad made of a shared secret (obfuscation: weak, but it takes the secret to read it)
+//! unless a flag says that it is not. Some without a secret forget the flag: a body that can be read is in clear.
 use super::{
     Directions, Facts, FollowState, Info,
     whole::{Flaw, Heard, Message, Protocol, Read, Turns, demand},
@@ -36,21 +36,28 @@ fn read(state: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     let _session = cursor.u32_be()?;
     let length = usize::try_from(cursor.u32_be()?).unwrap_or(usize::MAX);
     demand((BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&length))?;
-    let clear = flags & UNENCRYPTED != 0;
     let body = heard.whole(cursor.at().saturating_add(length))?;
     let body = body.get(cursor.at()..).unwrap_or_default();
     let mut message = Message::proof(cursor.at().saturating_add(length), "tacacs.packet", name);
     message.more = true;
     message.encryption = Encryption::OtherEncrypted;
-    if clear {
-        message.encryption = Encryption::Plaintext;
-        message.facts = match (kind, heard.side, sequence) {
-            (AUTHENTICATION, Side::Client, 1) => start(body)?,
-            (AUTHENTICATION, Side::Client, _) => carry_on(state.flags, body)?,
-            (AUTHENTICATION, Side::Server, _) => reply(&mut state.flags, body)?,
-            (_, Side::Client, _) => request(body)?,
-            (_, Side::Server, _) => Facts::NONE,
-        };
+    let clear = flags & UNENCRYPTED != 0 || state.flags & CLEAR != 0;
+    let read = match (kind, heard.side, sequence) {
+        (AUTHENTICATION, Side::Client, 1) => Some(start(body)),
+        (AUTHENTICATION, Side::Server, _) => Some(reply(&mut state.flags, body)),
+        (AUTHENTICATION, Side::Client, _) if clear => Some(carry_on(state.flags, body)),
+        (_, Side::Client, _) if clear => Some(request(body)),
+        _ => None,
+    };
+    match read {
+        Some(Ok(facts)) => {
+            message.facts = facts;
+            message.encryption = Encryption::Plaintext;
+            state.flags |= CLEAR;
+        }
+        Some(Err(_)) if clear => return Err(Flaw::Foreign),
+        _ if clear => message.encryption = Encryption::Plaintext,
+        _ => {}
     }
     state.flags |= OPEN;
     Ok(message)
@@ -86,10 +93,10 @@ fn carry_on(flags: u16, body: &[u8]) -> Read<Facts> {
 /// Authentication REPLY (section 5.2).
 fn reply(flags: &mut u16, body: &[u8]) -> Read<Facts> {
     let mut cursor = Cursor::new(body);
-    let (status, _flags) = (cursor.u8()?, cursor.u8()?);
+    let (status, hidden) = (cursor.u8()?, cursor.u8()?);
     let (text, data) = (usize::from(cursor.u16_be()?), usize::from(cursor.u16_be()?));
     let total = text.saturating_add(data).saturating_add(cursor.at());
-    demand(total == body.len() && matches!(status, 1..=7 | 0x21))?;
+    demand(total == body.len() && matches!(status, 1..=7 | 0x21) && hidden <= 1)?;
     *flags &= !PASSWORD_ASKED;
     if status == GETPASS {
         *flags |= PASSWORD_ASKED;
@@ -116,6 +123,8 @@ const ERROR: u8 = 7;
 const OPEN: u16 = 1;
 /// The server wants a password next.
 const PASSWORD_ASKED: u16 = 2;
+/// What was read is in clear.
+const CLEAR: u16 = 4;
 const SEQUENCE_MAX: u8 = 64;
 const BODY_BYTES_MIN: usize = 5;
 const BODY_BYTES_MAX: usize = 8192;
@@ -170,6 +179,10 @@ mod tests {
         let pass = packet(1, 2, 1, b"\x01\x00\x00\x00\x00\x00");
         let heard = hear_streams(&TACACS, &[(C, &pap), (S, &pass)]);
         assert_eq!(heard.encryption, Some(Encryption::Plaintext));
+        assert_eq!(heard.credentials, Credentials::PASSWORD_CLEARTEXT);
+        let flagless = |packet: &[u8]| [&packet[..3], &[0], &packet[4..]].concat();
+        let heard = hear_streams(&TACACS, &[(C, &flagless(&pap)), (S, &flagless(&pass))]);
+        assert_eq!(heard.encryption, Some(Encryption::Plaintext), "the flag forgotten");
         assert_eq!(heard.credentials, Credentials::PASSWORD_CLEARTEXT);
 
         let ascii = packet(1, 1, 1, b"\x01\x00\x01\x01\x05\x04\x00\x00alicetty0");

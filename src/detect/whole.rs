@@ -126,6 +126,7 @@ impl Detector for Protocol {
         }
         let udp = view.transport == Transport::Udp;
         let (client, server) = (self.first(view, Side::Client), self.first(view, Side::Server));
+        #[allow(clippy::match_same_arms, reason = "one line for each pair of answers")]
         match (client, server) {
             (Some(Ok(found)), _) if found.proof.is_some() => answer(view, Side::Client, &found),
             (Some(Err(Flaw::Foreign)), _) => Probe::No,
