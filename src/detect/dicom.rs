@@ -2,7 +2,7 @@
 //! application context. <https://dicom.nema.org/medical/dicom/current/output/html/part08.html#sect_9.3>
 use super::{
     Directions, Facts, FollowState, Info,
-    whole::{Heard, Message, Protocol, Read, Turns, demand, expect},
+    whole::{Heard, MESSAGE_BYTES_MAX, Message, Protocol, Read, Turns, demand, expect},
 };
 use crate::{
     bytes::Cursor,
@@ -33,7 +33,7 @@ fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
             // The names prove it before all of it is there; what it gives away is read when it is.
             let credentials = match heard.whole(end) {
                 Ok(_) if kind == REQUEST => user_identity(cursor, end).unwrap_or_default(),
-                Err(flaw) if heard.follows => return Err(flaw),
+                Err(flaw) if heard.follows && end < MESSAGE_BYTES_MAX => return Err(flaw),
                 _ => Credentials::NONE,
             };
             Ok(Message { facts: Facts { credentials, ..Facts::NONE }, ..message })

@@ -177,7 +177,7 @@ impl Detector for Protocol {
                 Step { consumed: length.saturating_add(prefix), facts, next }
             }
             Err(Flaw::Short) if said.bytes.len() < MESSAGE_BYTES_MAX => Step::WAIT,
-            Err(_) if mine == SILENT && !heard.late => {
+            Err(Flaw::Foreign) if mine == SILENT && !heard.late => {
                 Step { consumed: 0, facts: Facts::MISMATCH, next: Next::Done }
             }
             Err(_) => {
@@ -309,4 +309,5 @@ const FITTED: u8 = 1;
 /// What follows on a stream cannot be told apart any more.
 const LOST: u8 = 2;
 const MESSAGES_MAX: u32 = 32;
-const MESSAGE_BYTES_MAX: usize = 8192;
+/// Less than is kept unread.
+pub(super) const MESSAGE_BYTES_MAX: usize = 15 << 10;
