@@ -167,6 +167,30 @@ detectors! {
     mpegts::Mpegts,
     someip::Someip,
     skinny::Skinny,
+    zabbix::ZABBIX,
+    check_mk::CHECK_MK,
+    dicom::DICOM,
+    hl7::HL7,
+    fix::FIX,
+    kerberos::KERBEROS,
+    diameter::DIAMETER,
+    jetdirect::JETDIRECT,
+    lumberjack::LUMBERJACK,
+    smpp::SMPP,
+    tacacs::TACACS,
+    nrpe::NRPE,
+    radius::RADIUS,
+    collectd::COLLECTD,
+    ganglia::GANGLIA,
+    gelf::GELF,
+    syslog::SYSLOG,
+    munin::MUNIN,
+    graphite::GRAPHITE,
+    statsd::STATSD,
+    influx_line::INFLUX_LINE,
+    lpd::LPD,
+    whois::WHOIS,
+    finger::FINGER,
 }
 
 mod cgi;
@@ -185,6 +209,14 @@ mod rpc;
 mod sql;
 mod store;
 mod tpkt;
+mod metrics;
+mod sql;
+mod whole;
+
+/// Set of detectors still in question, one bit each.
+pub type CandidateMask = u128;
+
+const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
 
 /// Recognises one protocol.
 pub trait Detector: Sync {
