@@ -205,18 +205,12 @@ mod headline;
 mod lines;
 mod login;
 mod mcbp;
+mod metrics;
 mod rpc;
 mod sql;
 mod store;
 mod tpkt;
-mod metrics;
-mod sql;
 mod whole;
-
-/// Set of detectors still in question, one bit each.
-pub type CandidateMask = u128;
-
-const _: () = assert!(DETECTORS.len() <= 128, "widen CandidateMask");
 
 /// Recognises one protocol.
 pub trait Detector: Sync {
