@@ -4,6 +4,7 @@ import os
 import time
 
 import http_servers as web
+import shape
 from lab import Cases
 
 APT = [*web.APT, "gearman-job-server", "gearman-tools", "beanstalkd", "php-fpm", "uwsgi", "uwsgi-core"]
@@ -26,8 +27,7 @@ def plain(lab, app, port, **facts):
 
 # --- Gearman ------------------------------------------------------------------------------------------------------
 
-@cases.case("gearman", "Gearman: a worker and a client that gives it a job")
-def _(lab):
+def gearman(lab):
     server = lab.server.start(["gearmand", "-L", lab.server.v4, "-p", "4730", "-l", "stderr", "-u", "nobody"],
                               log=lab.log("gearmand"))
     lab.server.wait_port(4730, server)
@@ -36,7 +36,19 @@ def _(lab):
     time.sleep(1)
     lab.client.run(["gearman", *address, lab.canary("job")])
     lab.versions(server="gearmand (Debian 12)", client="gearman (Debian 12)")
+
+
+@cases.case("gearman", "Gearman: a worker and a client that gives it a job")
+def _(lab):
+    gearman(lab)
     return [plain(lab, "gearman", 4730), plain(lab, "gearman", 4730)]
+
+
+@cases.case("gearman-late", "Gearman: a worker that is given its job when the recording begins",
+            shape=[shape.late(lambda p: b"cnryjob" in p.payload and p.sport == 4730)])
+def _(lab):
+    gearman(lab)
+    return [plain(lab, "gearman", 4730, origin="midstream", confidence="midstream") for _ in range(2)]
 
 
 # --- Beanstalkd ---------------------------------------------------------------------------------------------------
@@ -116,6 +128,41 @@ def _(lab):
     return [plain(lab, "thrift", 9091)]
 
 
+@cases.case("thrift-udp", "Thrift: spans in the compact protocol, one datagram each, as Jaeger's agents take them")
+def _(lab):
+    def send(address, text):
+        import socket
+
+        from thriftpy2.protocol import TCompactProtocol
+        from thriftpy2.thrift import TMessageType, TPayload, TType
+        from thriftpy2.transport import TMemoryBuffer
+
+        class Batch(TPayload):
+            thrift_spec = {1: (TType.STRING, "service", True)}
+            default_spec = [("service", None)]
+        for number in (1, 2):
+            buffer = TMemoryBuffer()
+            protocol = TCompactProtocol(buffer)
+            protocol.write_message_begin("emitBatch", TMessageType.ONEWAY, number)
+            protocol.write_struct(Batch(service=text))
+            protocol.write_message_end()
+            with socket.socket(type=socket.SOCK_DGRAM) as sender:
+                sender.bind(("", 40_000))
+                sender.sendto(buffer.getvalue(), (address, 6831))
+
+    def receive(address):
+        import socket
+        with socket.socket(type=socket.SOCK_DGRAM) as receiver:
+            receiver.bind((address, 6831))
+            receiver.recv(65536), receiver.recv(65536)
+    receiving = lab.server.spawn(receive, lab.server.v4)
+    lab.server.wait_port(6831, kind="udp")
+    lab.client.call(send, lab.server.v4, lab.canary("service"))
+    receiving.result()
+    lab.versions(client="thriftpy2")
+    return [plain(lab, "thrift", 6831, transport="udp", outcome="attempt", confidence="one_side")]
+
+
 # --- behind a web server --------------------------------------------------------------------------------------------
 
 def nginx(lab, passing):
@@ -135,8 +182,7 @@ server {{ listen 127.0.0.1:8080; location / {{ {passing} }} }} }}
         lab.canaries.remove(lab.canary(secret))  # in base64
 
 
-@cases.case("fastcgi", "FastCGI: nginx asks PHP, with the visitor's Basic credentials")
-def _(lab):
+def fastcgi(lab):
     home = lab.directory("php")
     os.chmod(home, 0o755)
     (home / "index.php").write_text("<?php echo 'hello ' . $_SERVER['REQUEST_URI'];")
@@ -148,7 +194,18 @@ def _(lab):
     nginx(lab, f"include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME {home}/index.php; "
                f"fastcgi_pass {lab.server.v4}:9000;")
     lab.versions(server=program)
+
+
+@cases.case("fastcgi", "FastCGI: nginx asks PHP, with the visitor's Basic credentials")
+def _(lab):
+    fastcgi(lab)
     return [plain(lab, "fastcgi", 9000, credentials=["basic_auth"])]
+
+
+@cases.case("fastcgi-server-side-only", "FastCGI: only the answer is seen", mirror=("server:out",))
+def _(lab):
+    fastcgi(lab)
+    return [plain(lab, "fastcgi", 9000, confidence="one_side")]
 
 
 @cases.case("uwsgi", "uwsgi: nginx asks an application server, with the visitor's Basic credentials")
