@@ -38,6 +38,7 @@ detectors! {
     stomp::Stomp,
     openwire::Openwire,
     zmtp::Zmtp,
+    nsq::Nsq,
     mqtt::Mqtt,
     git::Git,
     svn::Svn,
