@@ -4,11 +4,12 @@
 //! IDENTIFY and follows the server's consent.
 use super::fit::{self, Fit, begins, begins_any, either, holds, mark};
 use super::{
-    Detector, Directions, Facts, FollowState, Info, Next, OtherSide, Probe, Said, Start, Step, View,
+    Detector, Directions, Facts, FollowState, Info, Match, Next, OtherSide, Probe, Said, Start,
+    Step, View,
 };
 use crate::{
     bytes::{Cursor, Short},
-    model::{Credentials, PlaintextReason, Side, Transport},
+    model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 
 pub(super) struct Nsq;
@@ -19,7 +20,11 @@ impl Detector for Nsq {
     }
 
     fn probe(&self, view: &View<'_>) -> Probe {
-        either(view, opening)
+        match either(view, opening) {
+            // IDENTIFY may lead to TLS.
+            Probe::Match(found) => Match::preamble(found.mark),
+            answer => answer,
+        }
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
@@ -88,16 +93,16 @@ fn command(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     let mut c = Cursor::new(bytes);
     c.line()?;
     if at >= BODIES {
-        return Ok(Step::read(c.at(), Facts::FITS));
+        return Ok(Step::read(c.at(), PLAIN));
     }
     let size = usize::try_from(c.u32_be()?).unwrap_or(usize::MAX);
     let line = c.at();
     let length = line.saturating_add(size);
-    let mut facts = Facts::FITS;
+    let mut facts = PLAIN;
     match at {
-        IDENTIFY => {
-            let asks = holds(c.take(size)?, b"\"tls_v1\":true");
-            state.flags = if asks { ASKED_FOR_TLS } else { 0 };
+        IDENTIFY if holds(c.take(size)?, b"\"tls_v1\":true") => {
+            state.flags = ASKED_FOR_TLS;
+            facts.encryption = None;
         }
         AUTH if size > 0 => {
             facts.credentials = Credentials::BEARER_TOKEN;
@@ -121,7 +126,7 @@ fn frame(state: &FollowState, bytes: &[u8]) -> Result<Step, Short> {
         let data = c.take(size.saturating_sub(4))?;
         let refused = REFUSALS.iter().any(|start| data.starts_with(start));
         let found = refused.then(|| mark("nsq.refused", Side::Server, 0, 12, "E_AUTH_FAILED"));
-        return Ok(Step::read(length, Facts { refused, mark: found, ..Facts::FITS }));
+        return Ok(Step::read(length, Facts { refused, mark: found, ..PLAIN }));
     }
     if kind == 0 && c.peek().is_ok_and(|first| first == b'{') {
         let data = c.take(size.saturating_sub(4))?;
@@ -130,15 +135,17 @@ fn frame(state: &FollowState, bytes: &[u8]) -> Result<Step, Short> {
             return Ok(layer(length, if seen { OtherSide::Here } else { OtherSide::Somewhere }));
         }
         let reason = asked.then_some(PlaintextReason::ServerRefused);
-        return Ok(Step::read(length, Facts { reason, accepted: true, ..Facts::FITS }));
+        return Ok(Step::read(length, Facts { reason, accepted: true, ..PLAIN }));
     }
-    Ok(Step::read(length, Facts { accepted: true, ..Facts::FITS }))
+    Ok(Step::read(length, Facts { accepted: true, ..PLAIN }))
 }
 
 const fn layer(consumed: usize, other: OtherSide) -> Step {
     Step { consumed, facts: Facts::FITS, next: Next::Layer { upgrade: Some(UPGRADE), other } }
 }
 
+/// It goes on in clear.
+const PLAIN: Facts = Facts { encryption: Some(Encryption::Plaintext), ..Facts::FITS };
 const UPGRADE: &str = "nsq-tls";
 const MAGIC: &[u8] = b"  V2";
 const OPENING: u8 = 0;
@@ -184,10 +191,7 @@ static INFO: Info = Info {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        detect::check::{hear, probe_side},
-        model::Encryption,
-    };
+    use crate::detect::check::{hear, probe_side};
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
@@ -228,6 +232,7 @@ mod tests {
         let ask = identify("{\"tls_v1\":true}");
         let consent = response(0, "{\"max_rdy_count\":2500,\"tls_v1\":true}");
         let heard = hear(&Nsq, &[(C, &ask), (S, &consent), (C, b"\x16\x03\x01")]);
+        assert_eq!(heard.encryption, None);
         assert_eq!(heard.layer, Some((Some(UPGRADE), Some(ask.len()), Some(consent.len()))));
         let refusal = response(0, "{\"max_rdy_count\":2500,\"tls_v1\":false}");
         let heard = hear(&Nsq, &[(C, &ask), (S, &refusal)]);
