@@ -1,7 +1,7 @@
 //! SSDP, discovery for `UPnP`. <https://openconnectivity.org/upnp-specs/UPnP-arch-DeviceArchitecture-v2.0-20200417.pdf>
 //!
 //! Requests go to a group, answers come from elsewhere: they are flows of their own.
-use super::fit::{datagram, holds};
+use super::fit::datagram;
 use super::headline::{Grammar, whole};
 use super::{Detector, Directions, FollowState, Info, Probe, Said, Step, View};
 use crate::model::{Credentials, Side, Transport};
@@ -17,9 +17,9 @@ impl Detector for Ssdp {
         datagram(view, |side, bytes| match side {
             Side::Client => whole(GRAMMAR.request(side, bytes)),
             Side::Server => {
-                let upper = bytes.to_ascii_uppercase();
-                let named = holds(&upper, b"\r\nUSN:") || holds(&upper, b"\r\nST:");
-                whole(GRAMMAR.status(side, bytes)).filter(|_| named)
+                let has =
+                    |name: &[u8]| bytes.windows(name.len()).any(|w| w.eq_ignore_ascii_case(name));
+                whole(GRAMMAR.status(side, bytes)).filter(|_| has(b"\r\nUSN:") || has(b"\r\nST:"))
             }
         })
     }

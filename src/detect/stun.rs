@@ -135,7 +135,7 @@ impl Message {
         let (mut attributes, mut seen) = (0_u32, [false; 2]);
         while !c.is_empty() {
             let (name, size) = (c.u16_be().ok()?, usize::from(c.u16_be().ok()?));
-            if !cookie && !matches!(name, 1..=0x0b | 0x8020 | 0x8022) {
+            if !cookie && !matches!(name, 1..=0x0fff | 0x8000..=0x8fff) {
                 return None;
             }
             c.take(size).ok()?;
@@ -251,7 +251,7 @@ mod tests {
             (classic(1, b"\0\x03\0\x04\0\0\0\x02"), true),
             (message(0x101, b""), false),
             (classic(1, b""), false),
-            (classic(1, b"\0\x33\0\x04\0\0\0\x02"), false),
+            (classic(1, b"\x50\x33\0\x04\0\0\0\x02"), false),
             (message(1, b"\x80\x22\0\x09abc\0"), false),
             (message(0x0fff, b""), false),
             (message(1, b"")[..19].to_vec(), false),
