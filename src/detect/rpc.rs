@@ -95,9 +95,12 @@ pub(super) fn follow(state: &mut FollowState, side: Side, said: Said<'_>) -> Ste
     if !length.last {
         state.flags |= CONTINUES << i;
     }
-    let [.., messages] = &mut state.words;
+    // Calls and replies.
+    let [calls, replies, ..] = &mut state.words;
+    let messages = if side == Side::Client { &mut *calls } else { &mut *replies };
     *messages = messages.saturating_add(1);
-    let late = *messages > MESSAGES_MAX;
+    let answered = *replies >= *calls && state.flags & SETTLED != 0;
+    let late = calls.saturating_add(*replies) > MESSAGES_MAX;
     let (facts, next) = match heard {
         Ok(Some(heard)) => heard,
         // Calls back to the client come on the same connection, but not first.
@@ -107,7 +110,7 @@ pub(super) fn follow(state: &mut FollowState, side: Side, said: Said<'_>) -> Ste
     if let Some(phase) = state.phase.get_mut(i).filter(|_| facts.fits) {
         *phase = SPOKE;
     }
-    let over = late || state.phase == [SPOKE; 2] && state.flags & SETTLED != 0;
+    let over = late || answered && state.phase == [SPOKE; 2];
     let next = if over && next == Next::Continue { Next::Done } else { next };
     Step { consumed, facts, next }
 }
