@@ -71,6 +71,11 @@ fn client(state: &mut FollowState, c: &mut Cursor<'_>) -> Heard {
             Err(Short)
         }
         OPTIONS => {
+            if state.flags & GOING != 0 && c.peek()? != b'I' {
+                // The transmission began before the server's answer was seen.
+                state.phase[0] = SENDING;
+                return Ok((Facts::NONE, Next::Continue, 0));
+            }
             if !magic(c, b"IHAVEOPT")? {
                 return MISMATCH;
             }
@@ -94,6 +99,7 @@ fn client(state: &mut FollowState, c: &mut Cursor<'_>) -> Heard {
                     mark: Some(found),
                     ..Facts::FITS
                 };
+                state.flags |= if option == GO { GOING } else { 0 };
                 state.phase[0] = if option == EXPORT_NAME { SENDING } else { OPTIONS };
                 let over = option == EXPORT_NAME && state.phase[1] != OPENING;
                 let next = if over { Next::Done } else { Next::Continue };
@@ -234,6 +240,7 @@ const SENDING: u8 = 3;
 // Flags.
 const ASKED: u16 = 1;
 const OLDSTYLE: u16 = 1 << 1;
+const GOING: u16 = 1 << 2;
 
 static INFO: Info = Info {
     name: "nbd",

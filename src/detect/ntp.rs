@@ -45,7 +45,7 @@ fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
     }
     let fits = match (mode, side) {
         (1 | 3 | 5, Side::Client) | (1 | 2 | 4 | 5, Side::Server) => time(&mut c, mode)?,
-        (6, _) => head < 0x40 && control(side, &mut c)?,
+        (6, _) => control(side, &mut c)?,
         (7, _) => private(side, head, &mut c)?,
         _ => false,
     };

@@ -156,8 +156,8 @@ fn secured(state: &FollowState, d: &mut Cursor<'_>) -> Result<Facts, Short> {
     let flags = d.u16_le()?;
     d.skip(2)?;
     if flags & (SEC_EXCHANGE | SEC_ENCRYPT) != 0 {
-        let encryption = (state.flags & LEVEL_SEEN == 0).then_some(Encryption::OtherEncrypted);
-        return Ok(Facts { encryption, ..Facts::FITS });
+        // Whether the server's data is sealed too, only the server says.
+        return Ok(Facts::FITS);
     }
     if flags & SEC_INFO == 0 {
         return Ok(Facts::FITS);
@@ -210,7 +210,6 @@ fn server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
                 return Ok(Step::read(consumed, Facts { accepted: true, ..Facts::FITS }));
             };
             state.phase[1] = DECIDED;
-            state.flags |= LEVEL_SEEN;
             let (encryption, constant) = match (method, level) {
                 (0, _) | (_, 0) => (Encryption::Plaintext, "ENCRYPTION_LEVEL_NONE"),
                 (_, 1) => (Encryption::Partial, "ENCRYPTION_LEVEL_LOW"),
@@ -298,7 +297,6 @@ const DECIDED: u8 = 2;
 
 // Flags.
 const TLS_ASKED: u16 = 1;
-const LEVEL_SEEN: u16 = 1 << 1;
 
 static INFO: Info = Info {
     name: "rdp",
@@ -404,6 +402,6 @@ mod tests {
         let mut exchange = info.to_vec();
         exchange[14] = 1;
         let heard = hear(&Rdp, &[(C, &asked), (C, MCS), (C, &exchange)]);
-        assert_eq!(heard.encryption, Some(Encryption::OtherEncrypted), "the client alone");
+        assert_eq!(heard.encryption, None, "the client alone cannot tell the level");
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn probe(view: &View<'_>, programs: Programs) -> Probe {
     // A reply alone does not tell of which program.
     match read_reply(view.server, datagrams) {
         Ok(Some(reply)) if programs == Programs::Other => {
-            Match::plaintext(mark(reply_rule, Side::Server, 0, reply.length, "REPLY"))
+            let mark = mark(reply_rule, Side::Server, 0, reply.length, "REPLY");
+            Probe::Match(Match { encryption: reply.encryption(), mark })
         }
         Err(Short) if !datagrams || view.server.bytes.is_empty() => Probe::More,
         Ok(None) if !datagrams => Probe::More,
@@ -94,9 +95,12 @@ pub(super) fn follow(state: &mut FollowState, side: Side, said: Said<'_>) -> Ste
     if !length.last {
         state.flags |= CONTINUES << i;
     }
-    let [.., messages] = &mut state.words;
+    // Calls and replies.
+    let [calls, replies, ..] = &mut state.words;
+    let messages = if side == Side::Client { &mut *calls } else { &mut *replies };
     *messages = messages.saturating_add(1);
-    let late = *messages > MESSAGES_MAX;
+    let answered = *replies >= *calls && state.flags & SETTLED != 0;
+    let late = calls.saturating_add(*replies) > MESSAGES_MAX;
     let (facts, next) = match heard {
         Ok(Some(heard)) => heard,
         // Calls back to the client come on the same connection, but not first.
@@ -106,7 +110,7 @@ pub(super) fn follow(state: &mut FollowState, side: Side, said: Said<'_>) -> Ste
     if let Some(phase) = state.phase.get_mut(i).filter(|_| facts.fits) {
         *phase = SPOKE;
     }
-    let over = late || state.phase == [SPOKE; 2] && state.flags & SETTLED != 0;
+    let over = late || answered && state.phase == [SPOKE; 2];
     let next = if over && next == Next::Continue { Next::Done } else { next };
     Step { consumed, facts, next }
 }
@@ -142,12 +146,13 @@ fn called(state: &mut FollowState, call: &Call) -> (Facts, Next) {
 }
 
 fn replied(state: &FollowState, reply: &Reply) -> (Facts, Next) {
-    if reply.starttls && state.flags & TLS_ASKED != 0 {
-        let next = Next::Layer { upgrade: Some(UPGRADE), other: OtherSide::Here };
+    let unheard = state.phase == [SILENT; 2];
+    if reply.starttls && (unheard || state.flags & TLS_ASKED != 0) {
+        let other = if unheard { OtherSide::Somewhere } else { OtherSide::Here };
+        let next = Next::Layer { upgrade: Some(UPGRADE), other };
         return (Facts::FITS, next);
     }
-    let unseen = state.phase == [SILENT; 2];
-    let reason = unseen.then_some(never_asked(state));
+    let reason = unheard.then_some(never_asked(state));
     (
         Facts { refused: reply.denied, accepted: !reply.denied, reason, ..Facts::FITS },
         Next::Continue,
@@ -187,7 +192,16 @@ impl Call {
 struct Reply {
     denied: bool,
     starttls: bool,
+    /// Its verifier is of `RPCSEC_GSS`, which may have sealed what follows.
+    gss: bool,
     length: usize,
+}
+
+impl Reply {
+    /// What it shows by itself.
+    const fn encryption(&self) -> Option<Encryption> {
+        if self.starttls || self.gss { None } else { Some(Encryption::Plaintext) }
+    }
 }
 
 /// Where a message stands.
@@ -274,7 +288,7 @@ fn read_reply(said: Said<'_>, udp: bool) -> Result<Option<Reply>, Short> {
         1 => true,
         _ => return Ok(None),
     };
-    let mut starttls = false;
+    let (mut starttls, mut gss) = (false, false);
     if denied {
         // A mismatch of versions with its range, or an authentication error with its cause.
         let (kind, cause) = (c.u32_be()?, c.u32_be()?);
@@ -290,6 +304,7 @@ fn read_reply(said: Said<'_>, udp: bool) -> Result<Option<Reply>, Short> {
             return Ok(None);
         }
         let verifier = c.take(usize::try_from(size).unwrap_or(usize::MAX).next_multiple_of(4))?;
+        gss = flavor == RPCSEC_GSS;
         starttls = verifier == b"STARTTLS";
         let sound = !(flavor == 0 && size == 8) || starttls;
         if c.u32_be()? > SYSTEM_ERR || !sound {
@@ -303,7 +318,7 @@ fn read_reply(said: Said<'_>, udp: bool) -> Result<Option<Reply>, Short> {
     if said.start == Start::Unknown && !another_follows(said.bytes, &record)? {
         return Ok(None);
     }
-    Ok(Some(Reply { denied, starttls, length }))
+    Ok(Some(Reply { denied, starttls, gss, length }))
 }
 
 /// Joined late, one reply is not enough: the mark of another one has to follow, and its message type.

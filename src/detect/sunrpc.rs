@@ -138,6 +138,8 @@ mod tests {
         let taken = marked(&reply(STARTTLS));
         let heard = hear(&Nfs, &[(C, &asked), (S, &taken), (C, b"\x16\x03\x01")]);
         assert_eq!(heard.layer, Some((Some("rpc-auth-tls"), Some(44), Some(36))));
+        let heard = hear(&Sunrpc, &[(S, &taken), (S, b"\x16\x03\x03")]);
+        assert_eq!(heard.layer, Some((Some("rpc-auth-tls"), None, Some(36))), "the server alone");
         let refused = marked(&reply(&[1, 1, 2]));
         let clear = marked(&call(NFS, 1, 1, SYS));
         let heard = hear(&Nfs, &[(C, &asked), (S, &refused), (C, &clear)]);

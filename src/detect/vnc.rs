@@ -52,9 +52,13 @@ fn greeting(side: Side, said: Said<'_>) -> Result<Option<Told>, Short> {
     Ok(version.map(|_| Told::clear(rule, "RFB 003", c.at())))
 }
 
-/// `RFB 003.008` and a newline: the minor version.
+/// `RFB 003.008` and a newline: the minor version. What comes after 3 (`RealVNC`) lists security types as 3.8 does.
 fn version(c: &mut Cursor<'_>) -> Result<Option<u32>, Short> {
-    if !magic(c, b"RFB 00")? || !matches!(c.u8()?, b'3'..=b'5') || c.u8()? != b'.' {
+    if !magic(c, b"RFB 00")? {
+        return Ok(None);
+    }
+    let major = c.u8()?;
+    if !(b'3'..=b'5').contains(&major) || c.u8()? != b'.' {
         return Ok(None);
     }
     let mut minor = 0_u32;
@@ -65,7 +69,8 @@ fn version(c: &mut Cursor<'_>) -> Result<Option<u32>, Short> {
         }
         minor = minor.saturating_mul(10).saturating_add(u32::from(digit & 0xf));
     }
-    Ok((c.u8()? == b'\n').then_some(minor))
+    let lists = if major == b'3' { minor } else { minor.max(8) };
+    Ok((c.u8()? == b'\n').then_some(lists))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "one type for all steps")]
@@ -414,6 +419,9 @@ mod tests {
             assert_eq!(heard.encryption, encryption, "type {kind}");
         }
         assert!(hear(&Vnc, &[&both[..], &[(S, b"\0\0\0\0\x04busy")]].concat()).refused);
+        let five = b"RFB 005.000\n";
+        let heard = hear(&Vnc, &[(S, five), (C, five), (S, b"\x01\x81"), (C, b"\x81")]);
+        assert_eq!(heard.encryption, Some(Encryption::OtherEncrypted), "RealVNC");
     }
 
     #[test]
