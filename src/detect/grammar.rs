@@ -419,7 +419,11 @@ pub(super) mod bench {
 
     /// Asks about UDP datagrams of one side; `No` and `Match` must be final, and no datagram may be waited for.
     #[track_caller]
-    pub(in crate::detect) fn probe_udp(detector: &dyn Detector, side: Side, list: &[&[u8]]) -> Probe {
+    pub(in crate::detect) fn probe_udp(
+        detector: &dyn Detector,
+        side: Side,
+        list: &[&[u8]],
+    ) -> Probe {
         let mut last = Probe::More;
         for end in 1..=list.len() {
             let bytes = datagrams(&list[..end]);
