@@ -458,6 +458,7 @@ mod tests {
         let rows = frame(0x84, RESULT, b"\0\0\0\x02\0\0\0\x01\0\0\0\x01");
         assert!(late(C, &query) && !late(S, &query));
         assert!(late(S, &[&rows[..], &rows].concat()) && !late(S, &rows));
+        let (query, rows) = ([&[5], &query[1..]].concat(), [&[0x85], &rows[1..]].concat());
         assert!(late(C, &segmented(&query)) && late(S, &segmented(&rows)));
         assert!(!late(C, &[0x04; 64]) && !late(S, &[0x84; 64]));
     }
