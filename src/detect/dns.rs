@@ -1,7 +1,7 @@
 //! DNS messages over UDP and TCP. <https://www.rfc-editor.org/rfc/rfc1035#section-4>
 //!
-//! Multicast DNS (RFC 6762) and LLMNR (RFC 4795) share the message format and count as `dns`; the `NetBIOS` name service
-//! (RFC 1002) does too, but its encoded names give it away and it is left alone.
+//! Multicast DNS (RFC 6762), LLMNR (RFC 4795) and the `NetBIOS` name service (RFC 1002) share the message format; by
+//! their conventions they are told apart, where they can, and left to their own detectors.
 use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
@@ -9,6 +9,10 @@ use crate::{
     bytes::{Cursor, Short},
     model::{Credentials, Mark, PlaintextReason, Side, Transport},
 };
+
+mod kind;
+
+pub(super) use kind::{Kind, is_message, kind};
 
 pub(super) struct Dns;
 
@@ -22,9 +26,9 @@ impl Detector for Dns {
             return Probe::No;
         }
         if !view.client.bytes.is_empty() {
-            return judge(Side::Client, view.client);
+            return judge_on(view.transport, Side::Client, view.client);
         }
-        match judge(Side::Server, view.server) {
+        match judge_on(view.transport, Side::Server, view.server) {
             // The class is what the client speaks, and it has not spoken.
             Probe::No => Probe::More,
             answer => answer,
@@ -116,10 +120,19 @@ impl<'a> Message<'a> {
     }
 }
 
+/// The same for the transport: datagrams of the kindred protocols are theirs.
+fn judge_on(transport: Transport, side: Side, said: Said<'_>) -> Probe {
+    let first = said.datagrams().next().filter(|_| transport == Transport::Udp);
+    match first.map(kind) {
+        Some(Kind::Multicast | Kind::LinkLocal) => Probe::No,
+        _ => judge(side, said),
+    }
+}
+
 /// Whether a side's first message is DNS and goes the way this side sends.
 fn judge(side: Side, said: Said<'_>) -> Probe {
     let Some(message) = Message::first(said) else { return Probe::More };
-    match parse(&message, side) {
+    match parse(&message, side, side == Side::Server) {
         Ok(Some(constant)) => {
             let rule = match side {
                 Side::Client => "dns.query",
@@ -133,8 +146,9 @@ fn judge(side: Side, said: Said<'_>) -> Probe {
     }
 }
 
-/// Reads header, questions and records; a long message is believed once its first record fits.
-fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Short> {
+/// Reads header, questions and records; a long message is believed once its first record fits. `cut`: a question read
+/// whole is proof enough if the record behind it is cut short.
+fn parse(message: &Message<'_>, side: Side, cut: bool) -> Result<Option<&'static str>, Short> {
     let mut cursor = Cursor::new(message.bytes);
     if message.declared < HEADER_BYTES {
         return Ok(None);
@@ -159,7 +173,9 @@ fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Shor
     if header.is_truncated() && cursor.at() == message.declared {
         return Ok(constant);
     }
+    let anchored = cut && header.questions > 0;
     for done in 0..header.records.min(left) {
+        let proven = done > 0 || anchored;
         match record(&mut cursor) {
             Ok(Some(data)) if data <= message.declared.saturating_sub(cursor.at()) => {
                 if message.declared > LONG_BYTES {
@@ -168,8 +184,8 @@ fn parse(message: &Message<'_>, side: Side) -> Result<Option<&'static str>, Shor
                 cursor.skip(data)?;
             }
             // A cut copy or a first fragment: one whole record is proof enough.
-            Ok(Some(_)) if done > 0 => return Ok(constant),
-            Err(Short) if done > 0 && message.is_whole() => return Ok(constant),
+            Ok(Some(_)) if proven => return Ok(constant),
+            Err(Short) if proven && message.is_whole() => return Ok(constant),
             Ok(_) => return Ok(None),
             Err(Short) => return Err(Short),
         }
@@ -255,7 +271,12 @@ fn record(cursor: &mut Cursor<'_>) -> Result<Option<usize>, Short> {
     let (_ttl, data) = (cursor.u32_be()?, usize::from(cursor.u16_be()?));
     // OPT belongs to the root and has a payload size as its class (RFC 6891 section 6.1).
     let sound = if kind == OPT { name_bytes == 1 } else { is_type(kind) && is_class(class) };
-    Ok(sound.then_some(data))
+    let whole = match kind {
+        A => data == 4 || data == 0,
+        AAAA => data == 16 || data == 0,
+        _ => true,
+    };
+    Ok((sound && whole).then_some(data))
 }
 
 /// Reads a name and returns its bytes in place. A pointer must lead back, and is not followed.
@@ -299,6 +320,8 @@ const fn is_class(class: u16) -> bool {
 }
 
 const FITS: Facts = Facts { reason: Some(PlaintextReason::NoInBandUpgrade), ..Facts::FITS };
+const A: u16 = 1;
+const AAAA: u16 = 28;
 const SILENT: u8 = 0;
 const SPOKEN: u8 = 1;
 const FITTED: u8 = 2;
@@ -323,7 +346,7 @@ static INFO: Info = Info {
     name: "dns",
     title: "Domain Name System",
     spec: "https://www.rfc-editor.org/rfc/rfc1035",
-    ports: &[53, 5353, 5355],
+    ports: &[53],
     transports: &[Transport::Udp, Transport::Tcp],
     directions: Directions::Either,
     midstream: true,

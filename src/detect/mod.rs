@@ -27,17 +27,48 @@ macro_rules! detectors {
 }
 
 detectors! {
+    // Before TLS: a client's hello may answer this greeting.
+    nats::Nats,
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
     tds::Tds,
     http2::Http2,
     http::Http,
+    amqp::Amqp,
+    stomp::Stomp,
+    openwire::Openwire,
+    zmtp::Zmtp,
+    mqtt::Mqtt,
+    git::Git,
+    svn::Svn,
+    bittorrent::Bittorrent,
+    sip::Sip,
+    rtsp::Rtsp,
+    ssdp::Ssdp,
+    stun::Stun,
+    socks::Socks,
     ssh::Ssh,
     mysql::Mysql,
     memcached::Memcached,
     redis::Redis,
-    dns::Dns,
+    mongodb::Mongodb,
+    giop::Giop,
+    elasticsearch::Elasticsearch,
+    gearman::Gearman,
+    jdwp::Jdwp,
+    ceph::Ceph,
+    java_rmi::JavaRmi,
+    dubbo::Dubbo,
+    nsq::Nsq,
+    fastcgi::Fastcgi,
+    ajp::Ajp,
+    thrift::Thrift,
+    kafka::Kafka,
+    uwsgi::Uwsgi,
+    json_rpc::JsonRpc,
+    zookeeper::Zookeeper,
+    beanstalkd::Beanstalkd,
     bolt::Bolt,
     dax::Dax,
     clickhouse::Clickhouse,
@@ -47,13 +78,79 @@ detectors! {
     mysqlx::Mysqlx,
     couchbase::Couchbase,
     aerospike::Aerospike,
+    rtmp::Rtmp,
+    rtp::Rtp,
+    websocket::Websocket,
+    vnc::Vnc,
+    rsync::Rsync,
+    nbd::Nbd,
+    x11::X11,
+    iscsi::Iscsi,
+    smb::Smb,
+    rdp::Rdp,
+    s7comm::S7comm,
+    cotp::Cotp,
+    nfs::Nfs,
+    sunrpc::Sunrpc,
+    bjnp::Bjnp,
+    dhcp::Dhcp,
+    nbns::Nbns,
+    nbdgm::Nbdgm,
+    snmp::Snmp,
+    slp::Slp,
+    xdmcp::Xdmcp,
+    tftp::Tftp,
+    dhcpv6::Dhcpv6,
+    rip::Rip,
+    ntp::Ntp,
+    telnet::Telnet,
+    rlogin::Rlogin,
+    rsh::Rsh,
+    quic::Quic,
+    dtls::Dtls,
+    mdns::Mdns,
+    llmnr::Llmnr,
+    dns::Dns,
+    coap::Coap,
+    rmcp::Rmcp,
+    netflow::Netflow,
+    ipfix::Ipfix,
+    sflow::Sflow,
+    bgp::Bgp,
+    modbus::Modbus,
+    bacnet::Bacnet,
+    dnp3::Dnp3,
+    wsd::Wsd,
+    opcua::Opcua,
+    mgcp::Mgcp,
+    ethernetip::Ethernetip,
+    iec104::Iec104,
+    ibmmq::Ibmmq,
+    firebird::Firebird,
+    tarantool::Tarantool,
+    rethinkdb::Rethinkdb,
+    pulsar::Pulsar,
+    hbase::Hbase,
+    hadoop::Hadoop,
+    hazelcast::Hazelcast,
+    monetdb::Monetdb,
+    spice::Spice,
 }
 
+mod cgi;
 #[cfg(test)]
 mod check;
+mod exchange;
+mod fit;
+mod frames;
+mod grammar;
+mod headline;
+mod login;
 mod mcbp;
+mod rpc;
 mod sql;
 mod store;
+mod tpkt;
 
 /// Recognises one protocol.
 pub trait Detector: Sync {
@@ -192,6 +289,18 @@ impl fmt::Debug for Datagrams<'_> {
     /// Lengths only: wire bytes are never shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Datagrams").field("bytes", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Datagrams<'a> {
+    /// The datagrams in `bytes`, each behind its length.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// What was not yet taken.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.0
     }
 }
 

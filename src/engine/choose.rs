@@ -21,7 +21,10 @@ pub(super) enum Choice {
     /// All said no.
     Nobody,
     /// One that comes first cannot tell yet.
-    Waiting,
+    Waiting {
+        /// What one of them waits for may lead to TLS.
+        tls: bool,
+    },
     /// Recognised.
     Found(Found),
 }
@@ -35,7 +38,7 @@ impl Choice {
             .any(|said| said.start == Start::Unknown && !said.bytes.is_empty());
         match self {
             Self::Nobody => true,
-            Self::Waiting => late || view.ended || view.transport != Transport::Tcp,
+            Self::Waiting { .. } => late || view.ended || view.transport != Transport::Tcp,
             Self::Found(_) => false,
         }
     }
@@ -43,7 +46,8 @@ impl Choice {
     /// The more telling of two answers.
     pub(super) fn or(self, other: Self) -> Self {
         match (&self, &other) {
-            (Self::Found(_), _) | (Self::Waiting, Self::Waiting | Self::Nobody) => self,
+            (Self::Found(_), _) | (Self::Waiting { tls: true }, Self::Waiting { .. }) => self,
+            (Self::Waiting { .. }, Self::Nobody) => self,
             _ => other,
         }
     }
@@ -77,19 +81,22 @@ pub(super) fn choose(
     swapped: bool,
 ) -> Choice {
     candidates.keep_open_to(view);
-    let mut waiting = false;
+    let (mut waiting, mut tls) = (false, false);
     for at in candidates.iter() {
         let Some(detector) = DETECTORS.get(at) else { continue };
         match detector.probe(view) {
             Probe::No => candidates.remove(at),
-            Probe::More => waiting = true,
-            Probe::Match(_) if waiting && !decide => return Choice::Waiting,
+            Probe::More => {
+                waiting = true;
+                tls |= !detector.info().upgrades.is_empty();
+            }
+            Probe::Match(_) if waiting && !decide => return Choice::Waiting { tls },
             Probe::Match(found) => {
                 return Choice::Found(Found { detector: at, answer: found, swapped });
             }
         }
     }
-    if waiting { Choice::Waiting } else { Choice::Nobody }
+    if waiting { Choice::Waiting { tls } } else { Choice::Nobody }
 }
 
 /// In a stream joined late one side may be in the middle of a message: each side is asked alone.

@@ -54,7 +54,7 @@ pub(super) struct Session {
     broken: bool,
     /// Bytes of each stream that were looked at in vain and are gone.
     passed: [Texture; 2],
-    /// A detector could not tell when last asked.
+    /// A protocol that can turn to TLS was still possible when detectors were last asked.
     undecided: bool,
     budget_bytes: usize,
     budget_steps: u32,
@@ -171,7 +171,7 @@ impl Session {
         self.advance(roles_certain, true);
         if matches!(self.phase, Phase::Watching) {
             match close {
-                Close::End | Close::Over => self.conclude(),
+                Close::End | Close::Over => self.conclude(close == Close::Over),
                 Close::Memory => self.summary.unrecognised(UnknownReason::Memory),
             }
         }

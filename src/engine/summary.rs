@@ -78,6 +78,13 @@ impl Reached {
 const EVIDENCE_KEPT: usize = 2;
 /// Names of layers that only carry others.
 const CARRIERS: [&str; 1] = ["proxy"];
+/// Names of layers whose server passes on what it is told: it is the application, whatever runs inside.
+const TUNNELS: [&str; 1] = ["socks"];
+
+/// The application a layer belongs to: a WebSocket joined late is an HTTP connection.
+fn application(layer: &'static str) -> &'static str {
+    if layer == "websocket" { "http" } else { layer }
+}
 
 impl Summary {
     /// An ESP flow: encrypted by its IP protocol number (RFC 4303), whatever it carries.
@@ -106,14 +113,18 @@ impl Summary {
         self.fit(found.mark.side);
         self.prove(found.mark, offset);
         match found.encryption {
-            Some(Encryption::Tls) => {
+            Some(Encryption::Tls | Encryption::Dtls) => {
                 self.upgrade = self.pending_upgrade.take().or(self.upgrade);
                 self.app = self.app.map(|(app, _)| (app, AppSource::Upgrade));
             }
-            _ if !CARRIERS.contains(&name) => self.app = Some((name, AppSource::Payload)),
-            _ => {}
+            _ if CARRIERS.contains(&name) || self.is_tunnel() => {}
+            _ => self.app = Some((application(name), AppSource::Payload)),
         }
         self.encryption = found.encryption.or(self.encryption);
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.app.is_some_and(|(app, _)| TUNNELS.contains(&app))
     }
 
     /// A message of a recognised layer was read.
@@ -339,7 +350,8 @@ impl Summary {
     /// Whether what comes next may yet decide: a preamble, or a handshake whose cipher is not known (it may be NULL).
     fn may_turn(&self) -> bool {
         let hello_only = self.tls.as_ref().is_some_and(|(facts, _)| !facts.server_hello);
-        self.encryption.is_none() || hello_only && !self.midstream
+        let may_be_null = self.encryption != Some(Encryption::Quic);
+        self.encryption.is_none() || hello_only && may_be_null && !self.midstream
     }
 
     /// A preamble that both sides spoke, all of it seen, led to nothing: what was said could be read.

@@ -53,7 +53,7 @@ impl Texture {
         self.random |= looks_random(bytes);
     }
 
-    /// Evidently text, and enough of it: random bytes pass once in 2^60 such sides.
+    /// Evidently text, and enough of it: random bytes pass less than once in 2^38 such sides.
     pub(super) const fn is_text(self) -> bool {
         self.bytes >= TEXT_BYTES_MIN
             && self.odd * TEXT_ODD_SHARE < self.bytes
@@ -82,7 +82,7 @@ fn is_readable(c: char) -> bool {
 }
 
 /// Text shorter than this proves nothing.
-const TEXT_BYTES_MIN: usize = 48;
+const TEXT_BYTES_MIN: usize = 32;
 /// Text longer than this needs no more of it.
 const TEXT_BYTES_ENOUGH: usize = 1024;
 /// One byte in so many may be none of text.
@@ -124,8 +124,8 @@ mod tests {
     fn text_is_told_by_its_bytes_and_needs_enough_of_them() {
         let log = b"2026-11-24 03:47:41 job 17 done in 35 ms, 3 rows written\n";
         assert!(of(log).is_text());
-        assert!(!of(&log[..40]).is_text(), "too little");
-        assert!(of(&log[..40]).may_be_text());
+        assert!(!of(&log[..31]).is_text(), "too little");
+        assert!(of(&log[..31]).may_be_text());
         assert!(
             of("Grüße aus dem Süden: der Auftrag siebzehn ist erledigt, wie immer".as_bytes())
                 .is_text()

@@ -2,6 +2,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+pub mod dtls;
+mod pieces;
+pub mod quic;
 mod tds;
 pub mod tls;
 
@@ -10,6 +13,8 @@ use crate::{
     model::{Encryption, Outcome, Side, tls::TlsFacts},
 };
 
+use dtls::DtlsReader;
+use quic::QuicReader;
 pub use tds::TdsReader;
 use tls::TlsReader;
 
@@ -20,6 +25,10 @@ pub enum Reader {
     Tls(TlsReader),
     /// TLS records inside TDS packets.
     Tds(TdsReader),
+    /// DTLS records.
+    Dtls(DtlsReader),
+    /// QUIC packets.
+    Quic(QuicReader),
 }
 
 impl Reader {
@@ -29,6 +38,8 @@ impl Reader {
         let [client, server] = starts;
         match encryption {
             Encryption::Tls => Some(Self::Tls(TlsReader::new(client, server))),
+            Encryption::Dtls => Some(Self::Dtls(DtlsReader::default())),
+            Encryption::Quic => Some(Self::Quic(QuicReader::default())),
             _ => None,
         }
     }
@@ -38,6 +49,8 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.feed(side, bytes),
             Self::Tds(reader) => reader.feed(side, bytes),
+            Self::Dtls(reader) => reader.feed(side, bytes),
+            Self::Quic(reader) => reader.feed(side, bytes),
         }
     }
 
@@ -46,6 +59,7 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.gap(side),
             Self::Tds(reader) => reader.gap(side),
+            Self::Dtls(_) | Self::Quic(_) => {}
         }
     }
 
@@ -54,6 +68,8 @@ impl Reader {
         let buffered = match self {
             Self::Tls(reader) => reader.buffered(),
             Self::Tds(reader) => reader.tls().buffered(),
+            Self::Dtls(reader) => reader.buffered(),
+            Self::Quic(reader) => reader.buffered(),
         };
         buffered.saturating_add(size_of::<Self>())
     }
@@ -63,6 +79,8 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.spoke(side),
             Self::Tds(reader) => reader.tls().spoke(side),
+            Self::Dtls(reader) => reader.spoke(side),
+            Self::Quic(reader) => reader.spoke(side),
         }
     }
 
@@ -71,6 +89,7 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.mismatch(side),
             Self::Tds(reader) => reader.tls().mismatch(side),
+            Self::Dtls(_) | Self::Quic(_) => false,
         }
     }
 
@@ -79,6 +98,8 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.is_done(),
             Self::Tds(reader) => reader.is_done(),
+            Self::Dtls(reader) => reader.is_done(),
+            Self::Quic(reader) => reader.is_done(),
         }
     }
 
@@ -87,6 +108,8 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.outcome(),
             Self::Tds(reader) => reader.tls().outcome(),
+            Self::Dtls(reader) => reader.outcome(),
+            Self::Quic(reader) => reader.outcome(),
         }
     }
 
@@ -95,14 +118,17 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.null_cipher(),
             Self::Tds(reader) => reader.tls().null_cipher(),
+            Self::Dtls(reader) => reader.null_cipher(),
+            Self::Quic(_) => false,
         }
     }
 
-    /// Whether the session's data is sealed, or only a part of it; `None` while that is open.
+    /// Of a handshake inside another protocol's packets: whether it seals the session's data, or only a part of it;
+    /// `None` while that is open.
     pub const fn sealed(&self) -> Option<bool> {
         match self {
-            Self::Tls(_) => Some(true),
             Self::Tds(reader) => reader.sealed(),
+            Self::Tls(_) | Self::Dtls(_) | Self::Quic(_) => None,
         }
     }
 
@@ -111,6 +137,8 @@ impl Reader {
         match self {
             Self::Tls(reader) => reader.finish(),
             Self::Tds(reader) => reader.tls().finish(),
+            Self::Dtls(reader) => reader.finish(),
+            Self::Quic(reader) => reader.finish(),
         }
     }
 }

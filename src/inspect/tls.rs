@@ -4,8 +4,9 @@
 //! What each side says is kept apart and put together only when asked, so the order in which the sides arrive is
 //! irrelevant. Absence is a fact only where nothing was lost: otherwise it is `None`.
 
-mod hello;
-mod message;
+pub(super) mod facts;
+pub(super) mod hello;
+pub(super) mod message;
 mod names;
 mod resync;
 mod side;
@@ -113,35 +114,16 @@ impl TlsReader {
     pub fn finish(&self) -> TlsFacts {
         let (client, server) = (self.tls_client(), self.tls_server());
         let partial = client.partial().partial_client_hello();
-        let client_hello = client.heard.client_hello.as_ref().or(partial.as_ref());
-        let server_hello = self.server_hello();
-        let chosen = server_hello.or(server.heard.retry.as_ref());
-        let mut facts = TlsFacts {
-            version: self.version(),
-            cipher: chosen.map(|hello| hello.cipher),
-            cipher_sslv2: client.sslv2.cipher,
-            group: server.heard.group.or_else(|| chosen.and_then(|hello| hello.group)),
-            dh_bits: server.heard.dh_bits,
-            alpn: server_hello.and_then(|hello| hello.alpn.clone()),
-            client_hello: client_hello.is_some() || client.sslv2.client_hello.is_some(),
-            server_hello: server_hello.is_some() || server.sslv2.server_hello.is_some(),
-            hello_retry_request: server.heard.retry.is_some(),
-            resumed: self.resumed(),
-            client_cert_seen: self.client_cert_seen(),
-            alert: self.alert(),
-            outcome: Some(self.handshake_outcome()),
-            ..TlsFacts::default()
-        };
-        facts.version_offered = client.sslv2.client_hello.map(TlsVersion);
-        if let Some(hello) = client_hello {
-            let ClientHello { version, sni, alpn, alpn_cut, early_data, ech } = hello.clone();
-            facts.version_offered = version;
-            facts.sni = sni;
-            facts.alpn_offered = alpn;
-            facts.alpn_cut = alpn_cut;
-            facts.early_data_offered = early_data;
-            facts.ech_offered = ech;
-        }
+        let mut facts = facts::facts(&client.heard, &server.heard, partial.as_ref());
+        facts.version = self.version();
+        facts.version_offered = facts.version_offered.or(client.sslv2.client_hello.map(TlsVersion));
+        facts.cipher_sslv2 = client.sslv2.cipher;
+        facts.client_hello |= client.sslv2.client_hello.is_some();
+        facts.server_hello |= server.sslv2.server_hello.is_some();
+        facts.resumed = self.resumed();
+        facts.client_cert_seen = self.client_cert_seen();
+        facts.alert = self.alert();
+        facts.outcome = Some(self.handshake_outcome());
         facts
     }
 

@@ -3,10 +3,12 @@
 //! Reading order: [`time`], [`flow`], [`evidence`], [`verdict`], [`tls`], [`record`].
 #![forbid(unsafe_code)]
 
+pub mod dtls;
 pub mod evidence;
 pub mod flow;
 pub mod name;
 pub mod packet;
+pub mod quic;
 pub mod record;
 pub mod time;
 pub mod tls;

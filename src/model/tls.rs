@@ -15,18 +15,28 @@ impl TlsVersion {
             0x0301 => "TLSv1.0",
             0x0302 => "TLSv1.1",
             0x0303 => "TLSv1.2",
-            _ if self.is_1_3() => "TLSv1.3",
+            0x0100 => "DTLSv0.9",
             0xfeff => "DTLSv1.0",
             0xfefd => "DTLSv1.2",
             0xfefc => "DTLSv1.3",
+            _ if self.is_1_3() => "TLSv1.3",
             _ => return None,
         })
     }
 
     /// Whether this is TLS 1.3: final, drafts 14 to 28 (section 4.2.1 of the drafts), or the variants that Google
-    /// (0x7e..) and Facebook (0xfb..) rolled out before the RFC.
+    /// (0x7e..) and Facebook (0xfb..) rolled out before the RFC; or DTLS 1.3.
     pub const fn is_1_3(self) -> bool {
-        matches!(self.0, 0x0304 | 0x7e01..=0x7e03 | 0x7f0e..=0x7f1c | 0xfb17..=0xfb1c)
+        matches!(self.0, 0x0304 | 0x7e01..=0x7e03 | 0x7f0e..=0x7f1c | 0xfb17..=0xfb1c | 0xfefc)
+    }
+
+    /// Order in time: drafts count as their version, and DTLS counts down.
+    pub const fn rank(self) -> u16 {
+        match self.0 {
+            0xfefc..=0xfeff => !self.0,
+            _ if self.is_1_3() => 0x0304,
+            version => version,
+        }
     }
 }
 

@@ -34,8 +34,9 @@ impl Session {
             answer = answer.or(choose_alone(&view, roles_certain));
         }
         // At the end one who still waits waits for nothing.
-        let undecided = matches!(answer, Choice::Waiting);
-        let nobody = matches!(answer, Choice::Nobody) || last && undecided;
+        let waiting = matches!(answer, Choice::Waiting { .. });
+        let nobody = matches!(answer, Choice::Nobody) || last && waiting;
+        let undecided = matches!(answer, Choice::Waiting { tls: true });
         let answered = nobody && texture::is_text(view.client.bytes);
         if answered {
             answer = choose_answer(&view);
@@ -54,8 +55,8 @@ impl Session {
                 true
             }
             Choice::Found(_) => false,
-            Choice::Waiting if !full => false,
-            Choice::Waiting | Choice::Nobody => !last && self.try_later(),
+            Choice::Waiting { .. } if !full => false,
+            Choice::Waiting { .. } | Choice::Nobody => !last && self.try_later(),
         }
     }
 
@@ -113,11 +114,12 @@ impl Session {
         textures
     }
 
-    /// Nobody recognised the bytes, and nobody will: they are readable text, or the reason is given.
-    pub(super) fn conclude(&mut self) {
+    /// Nobody recognised the bytes, and nobody will: they are readable text, or the reason is given. `over`: the
+    /// connection was closed, so nothing else was said.
+    pub(super) fn conclude(&mut self, over: bool) {
         let textures = self.textures();
         let bytes = textures.iter().map(|t| t.bytes()).sum::<usize>();
-        let undecided = self.undecided && bytes < TEXT_UNDECIDED_BYTES_MAX;
+        let undecided = self.undecided && !over && bytes < TEXT_UNDECIDED_BYTES_MAX;
         let open = !self.broken && !undecided && !textures.iter().any(|t| t.is_closed());
         let sides = [Side::Client, Side::Server].map(|side| {
             let texture = textures.get(self.direction(side)).filter(|t| open && t.is_text());
@@ -133,7 +135,7 @@ impl Session {
     }
 
     pub(super) fn give_up_watching(&mut self) {
-        self.conclude();
+        self.conclude(false);
         self.settle("no detector is left in question");
     }
 
@@ -196,5 +198,5 @@ impl Session {
     }
 }
 
-/// While a detector cannot tell, so little text is not called that.
+/// While a protocol that can turn to TLS is possible and more may come, so little text is not called that.
 const TEXT_UNDECIDED_BYTES_MAX: usize = 256;

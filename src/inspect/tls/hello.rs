@@ -14,35 +14,35 @@ use crate::{
 
 /// What a `ClientHello` offers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ClientHello {
+pub(in crate::inspect) struct ClientHello {
     /// Highest version offered.
-    pub(super) version: Option<TlsVersion>,
-    pub(super) sni: Option<Name>,
-    pub(super) alpn: Vec<Name>,
+    pub(in crate::inspect) version: Option<TlsVersion>,
+    pub(in crate::inspect) sni: Option<Name>,
+    pub(in crate::inspect) alpn: Vec<Name>,
     /// More protocols were offered than are kept.
-    pub(super) alpn_cut: bool,
+    pub(in crate::inspect) alpn_cut: bool,
     /// `None`: not seen in a hello that was cut short.
-    pub(super) early_data: Option<bool>,
+    pub(in crate::inspect) early_data: Option<bool>,
     /// `encrypted_client_hello`, genuine or GREASE.
-    pub(super) ech: Option<bool>,
+    pub(in crate::inspect) ech: Option<bool>,
 }
 
 /// What a `ServerHello` chose.
 #[derive(Clone, Debug)]
-pub(super) struct ServerHello {
-    pub(super) version: TlsVersion,
-    pub(super) cipher: u16,
-    pub(super) group: Option<u16>,
-    pub(super) alpn: Option<Name>,
+pub(in crate::inspect) struct ServerHello {
+    pub(in crate::inspect) version: TlsVersion,
+    pub(in crate::inspect) cipher: u16,
+    pub(in crate::inspect) group: Option<u16>,
+    pub(in crate::inspect) alpn: Option<Name>,
     /// `pre_shared_key` accepted.
-    pub(super) psk: bool,
+    pub(in crate::inspect) psk: bool,
     /// `HelloRetryRequest`.
-    pub(super) retry: bool,
+    pub(in crate::inspect) retry: bool,
 }
 
 impl ClientHello {
     /// Reads the body of a message; `complete` unless its end is missing.
-    pub(super) fn read(body: &[u8], complete: bool) -> Option<Self> {
+    pub(in crate::inspect) fn read(body: &[u8], complete: bool) -> Option<Self> {
         let (legacy, list) = client_fields(body, complete)?;
         let absent = complete.then_some(false);
         let mut hello = Self { early_data: absent, ech: absent, ..Self::default() };
@@ -66,7 +66,7 @@ impl ClientHello {
 
 impl ServerHello {
     /// Reads the body of a message.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
+    pub(in crate::inspect) fn read(body: &[u8]) -> Option<Self> {
         let ServerFields { version, random, cipher, extensions } = server_fields(body)?;
         let mut hello = Self {
             version: TlsVersion(version),
@@ -214,7 +214,7 @@ fn highest(value: &[u8]) -> Option<TlsVersion> {
     cursor.u8().ok()?;
     let mut best = None;
     while let Ok(version) = cursor.u16_be().map(TlsVersion) {
-        let rank = if version.is_1_3() { 0x0304 } else { version.0 };
+        let rank = version.rank();
         if version.name().is_some() && best.is_none_or(|(top, _)| rank > top) {
             best = Some((rank, version));
         }

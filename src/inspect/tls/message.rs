@@ -8,24 +8,24 @@ use tls_parser::{TlsCipherAu, TlsCipherKx, TlsCipherSuite};
 
 /// What one side's clear handshake messages said.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard {
+pub(in crate::inspect) struct Heard {
     /// A message of a known type has begun.
-    pub(super) begun: bool,
-    pub(super) client_hello: Option<ClientHello>,
-    pub(super) server_hello: Option<ServerHello>,
-    pub(super) retry: Option<ServerHello>,
+    pub(in crate::inspect) begun: bool,
+    pub(in crate::inspect) client_hello: Option<ClientHello>,
+    pub(in crate::inspect) server_hello: Option<ServerHello>,
+    pub(in crate::inspect) retry: Option<ServerHello>,
     /// `Certificate` seen; whether it held one.
-    pub(super) certificate: Option<bool>,
-    pub(super) hello_done: bool,
-    pub(super) group: Option<u16>,
-    pub(super) dh_bits: Option<u16>,
+    pub(in crate::inspect) certificate: Option<bool>,
+    pub(in crate::inspect) hello_done: bool,
+    pub(in crate::inspect) group: Option<u16>,
+    pub(in crate::inspect) dh_bits: Option<u16>,
     /// A message that is in clear only up to TLS 1.2.
-    pub(super) legacy: bool,
+    pub(in crate::inspect) legacy: bool,
 }
 
 /// One message being put together.
 #[derive(Clone, Default)]
-pub(super) struct Message {
+pub(in crate::inspect) struct Message {
     head: [u8; 4],
     have: usize,
     length: usize,
@@ -46,11 +46,15 @@ impl fmt::Debug for Message {
 
 /// The bytes are not handshake messages.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NotHandshake;
+pub(in crate::inspect) struct NotHandshake;
 
 impl Message {
     /// Takes the next bytes of the handshake stream.
-    pub(super) fn feed(&mut self, bytes: &[u8], heard: &mut Heard) -> Result<(), NotHandshake> {
+    pub(in crate::inspect) fn feed(
+        &mut self,
+        bytes: &[u8],
+        heard: &mut Heard,
+    ) -> Result<(), NotHandshake> {
         let mut rest = bytes;
         while let Some((byte, tail)) = rest.split_first() {
             if let Some(slot) = self.head.get_mut(self.have) {
@@ -75,12 +79,12 @@ impl Message {
     }
 
     /// Memory held.
-    pub(super) fn buffered(&self) -> usize {
+    pub(in crate::inspect) fn buffered(&self) -> usize {
         self.kept.capacity()
     }
 
     /// What a `ClientHello` that will not be completed said as far as it came.
-    pub(super) fn partial_client_hello(&self) -> Option<ClientHello> {
+    pub(in crate::inspect) fn partial_client_hello(&self) -> Option<ClientHello> {
         let [kind, ..] = self.head;
         let enough = self.have == self.head.len() && self.kept.len() >= PARTIAL_HELLO_MIN;
         (kind == CLIENT_HELLO && enough).then(|| ClientHello::read(&self.kept, false)).flatten()

@@ -4,7 +4,7 @@ use tls_parser::{TlsCipherEnc, TlsCipherSuite};
 
 /// IANA name of a cipher suite.
 pub fn cipher_name(id: u16) -> Option<&'static str> {
-    TlsCipherSuite::from_id(id).map(|suite| suite.name).or_else(|| named(GOST_SUITES, id))
+    TlsCipherSuite::from_id(id).map(|suite| suite.name).or_else(|| named(OTHER_SUITES, id))
 }
 
 /// Whether records under this suite are readable by anyone. RFC 9150's suites of TLS 1.3 only protect integrity.
@@ -30,8 +30,8 @@ fn named<K: PartialEq + Copy>(table: &[(K, &'static str)], key: K) -> Option<&'s
 /// `TLS_EMPTY_RENEGOTIATION_INFO_SCSV` and `TLS_FALLBACK_SCSV`: signals, never negotiated.
 const SIGNALLING: [u16; 2] = [0x00ff, 0x5600];
 
-/// RFC 9189 and RFC 9367, which tls-parser's table does not have.
-const GOST_SUITES: &[(u16, &str)] = &[
+/// RFC 9189, RFC 9367 and Thread's EC J-PAKE, which tls-parser's table does not have.
+const OTHER_SUITES: &[(u16, &str)] = &[
     (0xc100, "TLS_GOSTR341112_256_WITH_KUZNYECHIK_CTR_OMAC"),
     (0xc101, "TLS_GOSTR341112_256_WITH_MAGMA_CTR_OMAC"),
     (0xc102, "TLS_GOSTR341112_256_WITH_28147_CNT_IMIT"),
@@ -39,6 +39,7 @@ const GOST_SUITES: &[(u16, &str)] = &[
     (0xc104, "TLS_GOSTR341112_256_WITH_MAGMA_MGM_L"),
     (0xc105, "TLS_GOSTR341112_256_WITH_KUZNYECHIK_MGM_S"),
     (0xc106, "TLS_GOSTR341112_256_WITH_MAGMA_MGM_S"),
+    (0xc0ff, "TLS_ECJPAKE_WITH_AES_128_CCM_8"),
 ];
 
 const GROUPS: &[(u16, &str)] = &[

@@ -1,0 +1,156 @@
+//! Responses that prove themselves: lists of API versions, of brokers, of SASL mechanisms, and batches of records.
+use super::super::frames::{self, Flaw, Read, hostname, need, tag};
+use super::requests::{array, uvarint};
+use crate::bytes::Cursor;
+
+/// A response that could be told without its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Response {
+    ApiVersions,
+    SaslHandshake,
+    Metadata,
+    Records,
+}
+
+impl Response {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::ApiVersions => "ApiVersions",
+            Self::SaslHandshake => "SaslHandshake",
+            Self::Metadata => "Metadata",
+            Self::Records => "RecordBatch",
+        }
+    }
+
+    /// Whether only clients that are logged in get it.
+    pub(super) const fn is_data(self) -> bool {
+        matches!(self, Self::Metadata | Self::Records)
+    }
+}
+
+/// Recognises a response; returns the bytes that prove it.
+pub(super) fn alone(bytes: &[u8]) -> Read<(usize, Response)> {
+    let mut cursor = Cursor::new(bytes);
+    let size = frames::length(&mut cursor, 6, BYTES_MAX)?;
+    need(cursor.peek()? < 0x80)?;
+    cursor.skip(4)?;
+    let whole = size.saturating_add(4);
+    let mut open = false;
+    for (response, read) in READERS {
+        let mut cursor = cursor;
+        match read(&mut cursor, whole) {
+            Ok(()) if cursor.at() <= whole => return Ok((cursor.at(), *response)),
+            Err(Flaw::Short) if bytes.len() < whole => open = true,
+            _ => {}
+        }
+    }
+    let shown = bytes.get(..whole.min(bytes.len())).unwrap_or(bytes);
+    let mut at = cursor.at();
+    while let Some(rest) = shown.get(at..).filter(|_| at < SCAN_BYTES_MAX) {
+        let mut cursor = Cursor::new(rest);
+        match batch(&mut cursor, whole.saturating_sub(at)) {
+            Ok(()) => return Ok((at.saturating_add(cursor.at()), Response::Records)),
+            Err(Flaw::Short) => break,
+            Err(_) => at = at.saturating_add(1),
+        }
+    }
+    open |= bytes.len() < whole.min(SCAN_BYTES_MAX.saturating_add(BATCH_BYTES));
+    Err(if open { Flaw::Short } else { Flaw::Weak })
+}
+
+type Reader = fn(&mut Cursor<'_>, usize) -> Read<()>;
+
+static READERS: &[(Response, Reader)] = &[
+    (Response::ApiVersions, |cursor, whole| api_versions(cursor, whole, false)),
+    (Response::ApiVersions, |cursor, whole| api_versions(cursor, whole, true)),
+    (Response::SaslHandshake, |cursor, _| mechanisms(cursor)),
+    (Response::Metadata, |cursor, _| broker(cursor, false)),
+    (Response::Metadata, |cursor, _| {
+        frames::length(cursor, 0, THROTTLE_MS_MAX)?;
+        broker(cursor, false)
+    }),
+    (Response::Metadata, |cursor, _| {
+        tag(cursor, &[0])?;
+        frames::length(cursor, 0, THROTTLE_MS_MAX)?;
+        broker(cursor, true)
+    }),
+];
+
+/// Triples of key, oldest and newest version; their number fits the length.
+fn api_versions(cursor: &mut Cursor<'_>, whole: usize, compact: bool) -> Read<()> {
+    need(matches!(cursor.u16_be()?, 0 | 35))?;
+    let apis = array(cursor, compact)?;
+    let each = if compact { 7 } else { 6 };
+    need((1..=APIS_MAX).contains(&apis))?;
+    let end = cursor.at().saturating_add(apis.saturating_mul(each));
+    // Behind it: throttle time, tagged fields.
+    let behind = if compact { 4..=TAGGED_BYTES_MAX } else { 0..=4 };
+    need(behind.contains(&whole.saturating_sub(end)) && end <= whole)?;
+    for _ in 0..apis.min(APIS_READ) {
+        let (key, oldest, newest) = (cursor.u16_be()?, cursor.u16_be()?, cursor.u16_be()?);
+        need(key <= KEY_MAX && oldest <= newest && newest <= VERSION_MAX)?;
+        if compact {
+            tag(cursor, &[0])?;
+        }
+    }
+    need(apis >= 2)
+}
+
+fn mechanisms(cursor: &mut Cursor<'_>) -> Read<()> {
+    need(matches!(cursor.u16_be()?, 0 | 33))?;
+    frames::length(cursor, 1, MECHANISMS_MAX)?;
+    let length = usize::from(cursor.u16_be()?);
+    need((5..=32).contains(&length))?;
+    let name = cursor.take(length)?;
+    need(MECHANISMS.contains(&name))
+}
+
+/// A list of brokers begins: id, host, port.
+fn broker(cursor: &mut Cursor<'_>, compact: bool) -> Read<()> {
+    need((1..=BROKERS_MAX).contains(&array(cursor, compact)?))?;
+    cursor.skip(4)?;
+    let length =
+        if compact { uvarint(cursor)?.saturating_sub(1) } else { usize::from(cursor.u16_be()?) };
+    need((3..=255).contains(&length))?;
+    frames::all(cursor, length, hostname)?;
+    tag(cursor, &[0, 0])?;
+    need(cursor.u16_be()? > 0)
+}
+
+/// The header of a record batch of magic 2.
+fn batch(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
+    need(cursor.u64_be()? <= i64::MAX.unsigned_abs())?;
+    let length = usize::try_from(cursor.u32_be()?).map_err(|_| Flaw::Bad)?;
+    need((BATCH_BYTES.saturating_sub(12)..=room).contains(&length))?;
+    cursor.skip(4)?;
+    tag(cursor, &[2])?;
+    cursor.skip(4)?;
+    need(cursor.u16_be()? < 0x80)?;
+    let last = cursor.u32_be()?;
+    for _ in 0..2 {
+        need((TIME_MS_MIN..TIME_MS_MAX).contains(&cursor.u64_be()?))?;
+    }
+    cursor.skip(14)?;
+    // Compacted batches have fewer records than offsets.
+    let records = cursor.u32_be()?;
+    need((1..=last.saturating_add(1)).contains(&records) && last < RECORDS_MAX)
+}
+
+/// `fetch.max.bytes` and more.
+pub(super) const BYTES_MAX: u32 = 256 << 20;
+const SCAN_BYTES_MAX: usize = 512;
+const BATCH_BYTES: usize = 61;
+const THROTTLE_MS_MAX: u32 = 3_600_000;
+const APIS_MAX: usize = 300;
+const APIS_READ: usize = 4;
+const KEY_MAX: u16 = 1000;
+const VERSION_MAX: u16 = 64;
+const TAGGED_BYTES_MAX: usize = 2048;
+const MECHANISMS_MAX: u32 = 16;
+const BROKERS_MAX: usize = 4096;
+const RECORDS_MAX: u32 = 1 << 24;
+/// 2010 and 2100.
+const TIME_MS_MIN: u64 = 1_262_304_000_000;
+const TIME_MS_MAX: u64 = 4_102_444_800_000;
+static MECHANISMS: &[&[u8]] =
+    &[b"PLAIN", b"GSSAPI", b"SCRAM-SHA-256", b"SCRAM-SHA-512", b"OAUTHBEARER", b"AWS_MSK_IAM"];

@@ -1,0 +1,94 @@
+//! MonetDB's MAPI. <https://www.monetdb.org/documentation/user-guide/client-interfaces/>
+//!
+//! Blocks behind a two-byte length; the server's first one is the challenge, in which it names itself.
+use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info};
+use super::{Directions, Facts};
+use crate::{
+    bytes::{Cursor, is_text},
+    detect::Info,
+    model::{Credentials, Side},
+};
+
+pub(super) struct Monetdb;
+
+impl Grammar for Monetdb {
+    const INFO: &'static Info = &INFO;
+    const LEARN_BYTES: usize = 512;
+
+    fn message(&self, place: Place, bytes: &[u8]) -> Read {
+        let mut c = Cursor::new(bytes);
+        let header = c.u16_le()?;
+        let length = usize::from(header >> 1);
+        // The low bit: last block of its message.
+        demand!(place.opening && header & 1 == 1 && (16..=BLOCK_BYTES_MAX).contains(&length));
+        demand!(is_text(c.rest().get(..length).unwrap_or(c.rest())));
+        let text = c.take(length)?;
+        let mut words = text.split(|b| *b == b':');
+        let mut next = || words.next().unwrap_or_default();
+        let (first, second, third) = (next(), next(), next());
+        let whole = length.saturating_add(2);
+        if place.side == Side::Server {
+            demand!(matches!(second, b"mserver" | b"merovingian") && matches!(third, b"8" | b"9"));
+            return Ok(Some(Message::new(whole, 90, "monetdb.challenge", "mserver:9")));
+        }
+        // Byte order, user, hash by its name in braces, language, database.
+        demand!(matches!(first, b"LIT" | b"BIG") && third.first() == Some(&b'{'));
+        demand!(third.contains(&b'}') && matches!(next(), b"sql" | b"mal" | b"control" | b"msql"));
+        Ok(Some(Message::new(whole, 80, "monetdb.response", "LIT or BIG, hash")))
+    }
+
+    fn learn(&self, _: &mut [u32; 6], side: Side, bytes: &[u8]) -> Learnt {
+        let plain = bytes.windows(7).any(|w| w.eq_ignore_ascii_case(b"{plain}"));
+        let credentials = match side {
+            Side::Client if plain => Credentials::PASSWORD_CLEARTEXT,
+            Side::Client => Credentials::PASSWORD_HASH_CHALLENGE,
+            Side::Server => Credentials::NONE,
+        };
+        Learnt::facts(Facts { credentials, ..Facts::NONE })
+    }
+}
+
+const BLOCK_BYTES_MAX: usize = 1024;
+
+static INFO: Info = Info {
+    credentials: Credentials::PASSWORD_CLEARTEXT.with(Credentials::PASSWORD_HASH_CHALLENGE),
+    ..info(
+        "monetdb",
+        "MonetDB MAPI",
+        "https://www.monetdb.org/documentation/user-guide/client-interfaces/",
+        &[50000],
+        TCP,
+        Directions::Either,
+    )
+};
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::hear;
+    use super::super::grammar::bench::{C, S, converses, denies, proves_tcp};
+    use super::*;
+    use crate::model::Transport;
+
+    fn block(text: &str) -> Vec<u8> {
+        let header = u16::try_from(text.len() << 1 | 1).unwrap().to_le_bytes();
+        [&header[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn challenge_and_response() {
+        let challenge = block("Kz8xtZ:mserver:9:RIPEMD160,SHA512,SHA256,SHA1:LIT:SHA512:");
+        let response = block("BIG:monetdb:{SHA1}0123456789abcdef:sql:demo:");
+        proves_tcp(&Monetdb, &[("challenge", S, &challenge), ("response", C, &response)]);
+        converses(&Monetdb, &[(S, &challenge), (C, &response)]);
+        let heard = hear(&Monetdb, &[(S, &challenge), (C, &response)]);
+        assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE);
+        denies(
+            &Monetdb,
+            Transport::Tcp,
+            &[
+                ("another server", &block("Kz8xtZ:xserver:9:RIPEMD160,SHA512:LIT:SHA512:")),
+                ("another language", &block("BIG:monetdb:{SHA1}0123456789abcdef:xsl:demo:")),
+            ],
+        );
+    }
+}

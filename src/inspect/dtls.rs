@@ -1,0 +1,436 @@
+//! Reads a DTLS handshake as far as it is in clear. RFC 6347, RFC 9147.
+//!
+//! Messages come in fragments, out of order, again, and interleaved; each is put together by its number and then read
+//! as TLS reads it. A `HelloVerifyRequest` makes the client say hello again: the first hello has told already. Other
+//! protocols may run on the same ports (RFC 7983: STUN, RTP); their datagrams are passed over.
+
+use std::fmt;
+
+use super::{
+    pieces::Pieces,
+    tls::{
+        facts::facts,
+        hello::ClientHello,
+        is_null_cipher,
+        message::{Heard, Message},
+    },
+};
+use crate::{
+    bytes::{Cursor, Short},
+    detect::Datagrams,
+    model::{
+        Outcome, Side,
+        dtls::{DtlsRecord, Fragment},
+        tls::{HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
+    },
+};
+
+/// Incremental reader of one DTLS association.
+#[derive(Debug, Default)]
+pub struct DtlsReader {
+    client: SideReader,
+    server: SideReader,
+    datagrams: u32,
+}
+
+#[derive(Debug, Default)]
+struct SideReader {
+    heard: Heard,
+    message: Message,
+    assemblies: Vec<Assembly>,
+    /// Numbers of messages that were read.
+    read: u64,
+    spoke: bool,
+    /// Sealed records.
+    sealed: u32,
+    /// Version of records that carry the negotiated one.
+    version: Option<TlsVersion>,
+    alert: Option<(u8, u8)>,
+}
+
+/// A message being put together.
+struct Assembly {
+    fragment: Fragment,
+    pieces: Pieces,
+    body: Vec<u8>,
+}
+
+impl fmt::Debug for Assembly {
+    /// Lengths only: wire bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembly")
+            .field("length", &self.fragment.length)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DtlsReader {
+    /// Takes the next datagrams of `side`, each behind its length; returns how many bytes were consumed.
+    pub fn feed(&mut self, side: Side, bytes: &[u8]) -> usize {
+        let mut datagrams = Datagrams::new(bytes);
+        for datagram in datagrams.by_ref() {
+            self.datagrams = self.datagrams.saturating_add(1);
+            match side {
+                Side::Client => self.client.datagram(datagram),
+                Side::Server => self.server.datagram(datagram),
+            }
+        }
+        bytes.len().saturating_sub(datagrams.rest().len())
+    }
+
+    /// Memory held for messages not yet complete.
+    pub fn buffered(&self) -> usize {
+        self.client.buffered().saturating_add(self.server.buffered())
+    }
+
+    /// Whether `side` spoke DTLS.
+    pub const fn spoke(&self, side: Side) -> bool {
+        self.side(side).spoke
+    }
+
+    /// Whether nothing more can be learnt.
+    pub fn is_done(&self) -> bool {
+        self.is_completed() || self.is_refused() || self.datagrams >= DATAGRAMS_MAX
+    }
+
+    /// What became of the handshake, if the flow ended now.
+    pub fn outcome(&self) -> Outcome {
+        if self.is_refused() {
+            return Outcome::Refused;
+        }
+        if self.is_completed() || self.has_run_on() {
+            return Outcome::Established;
+        }
+        match (self.client.spoke, self.server.spoke) {
+            (true, true) | (false, false) => Outcome::Unknown,
+            _ => Outcome::Attempt,
+        }
+    }
+
+    /// Whether the records are readable by anyone: no encryption was negotiated.
+    pub fn null_cipher(&self) -> bool {
+        let hello = self.server.heard.server_hello.as_ref();
+        hello.is_some_and(|hello| is_null_cipher(hello.cipher))
+    }
+
+    /// The facts so far.
+    pub fn finish(&self) -> TlsFacts {
+        let (client, server) = (&self.client, &self.server);
+        let partial = client.partial_client_hello();
+        let mut facts = facts(&client.heard, &server.heard, partial.as_ref());
+        facts.version = facts.version.or(server.version).or(client.version);
+        let hidden = facts.version.is_none_or(TlsVersion::is_1_3);
+        facts.client_cert_seen = client.heard.certificate.filter(|_| !hidden);
+        let of = |side: Side| {
+            let (level, description) = self.side(side).alert?;
+            Some(TlsAlert { side, level, description })
+        };
+        facts.alert = of(Side::Client).or_else(|| of(Side::Server));
+        facts.outcome = Some(match self.outcome() {
+            Outcome::Established => HandshakeOutcome::Completed,
+            Outcome::Refused => HandshakeOutcome::Alert,
+            Outcome::Attempt | Outcome::Unknown => HandshakeOutcome::Unknown,
+        });
+        facts
+    }
+
+    const fn side(&self, side: Side) -> &SideReader {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    const fn is_completed(&self) -> bool {
+        let hello = self.server.heard.server_hello.is_some();
+        hello && self.client.sealed > 0 && self.server.sealed > 0
+    }
+
+    /// Joined late, or one side only, and records went on under keys.
+    const fn has_run_on(&self) -> bool {
+        let (client, server) = (self.client.sealed, self.server.sealed);
+        client > 0 && server > 0 || client >= RUN_ON_RECORDS || server >= RUN_ON_RECORDS
+    }
+
+    fn is_refused(&self) -> bool {
+        let fatal = |side: &SideReader| matches!(side.alert, Some((FATAL, _)));
+        (fatal(&self.client) || fatal(&self.server)) && !self.is_completed()
+    }
+}
+
+impl SideReader {
+    fn datagram(&mut self, datagram: &[u8]) {
+        let mut cursor = Cursor::new(datagram);
+        while let Ok(first) = cursor.peek() {
+            if matches!(first, UNIFIED_FIRST..=UNIFIED_LAST) {
+                // The rest of the datagram is sealed too.
+                let known = self.spoke;
+                self.sealed = self.sealed.saturating_add(u32::from(known));
+                return;
+            }
+            let Ok(Some(record)) = DtlsRecord::read(&mut cursor) else { return };
+            let body = cursor.take(record.length.min(cursor.left())).unwrap_or_default();
+            self.spoke = true;
+            self.record(&record, body);
+        }
+    }
+
+    fn record(&mut self, record: &DtlsRecord, body: &[u8]) {
+        let sealed = record.epoch > 0;
+        if sealed || record.kind == DtlsRecord::CHANGE_CIPHER_SPEC {
+            self.version = self.version.or(Some(TlsVersion(record.version)));
+        }
+        match (record.kind, body) {
+            _ if sealed => self.sealed = self.sealed.saturating_add(1),
+            (DtlsRecord::HANDSHAKE, _) => {
+                let mut cursor = Cursor::new(body);
+                while let Ok(()) = self.fragment(&mut cursor) {}
+            }
+            (DtlsRecord::ALERT, [level @ 1..=FATAL, description]) => {
+                let graver = self.alert.is_none_or(|(known, _)| known < *level);
+                if graver {
+                    self.alert = Some((*level, *description));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fragment(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Short> {
+        let fragment = Fragment::read(cursor)?.ok_or(Short)?;
+        let bytes = cursor.take(fragment.bytes.min(cursor.left()))?;
+        let number = 1_u64 << u32::from(fragment.number).min(63);
+        if self.read & number != 0 {
+            return Ok(());
+        }
+        let known = self.assemblies.iter().position(|a| a.fragment.number == fragment.number);
+        let at = known.unwrap_or(self.assemblies.len());
+        if known.is_none() {
+            if self.assemblies.len() >= ASSEMBLIES_MAX {
+                return Ok(());
+            }
+            self.assemblies.push(Assembly {
+                fragment,
+                pieces: Pieces::default(),
+                body: Vec::new(),
+            });
+        }
+        let complete = self.assemblies.get_mut(at).is_some_and(|assembly| {
+            let same = (assembly.fragment.kind, assembly.fragment.length);
+            same == (fragment.kind, fragment.length) && assembly.take(&fragment, bytes)
+        });
+        if complete {
+            self.read |= number;
+            let Assembly { fragment, body, .. } = self.assemblies.swap_remove(at);
+            self.message(fragment.kind, &body);
+        }
+        Ok(())
+    }
+
+    /// A message is complete, as far as it is kept.
+    fn message(&mut self, kind: u8, body: &[u8]) {
+        let stripped;
+        let body = match kind {
+            Fragment::CLIENT_HELLO => {
+                stripped = without_cookie(body).unwrap_or_default();
+                &stripped
+            }
+            _ => body,
+        };
+        let Ok(length) = u32::try_from(body.len()) else { return };
+        let [_, high, middle, low] = length.to_be_bytes();
+        let head = [kind, high, middle, low];
+        if self.message.feed(&head, &mut self.heard).is_ok() {
+            // The second cannot fail where the first did not.
+            self.message.feed(body, &mut self.heard).unwrap_or(());
+        }
+    }
+
+    fn partial_client_hello(&self) -> Option<ClientHello> {
+        let begun = |a: &&Assembly| a.fragment.kind == Fragment::CLIENT_HELLO && !a.body.is_empty();
+        let body = without_cookie(&self.assemblies.iter().find(begun)?.body)?;
+        ClientHello::read(&body, false)
+    }
+
+    fn buffered(&self) -> usize {
+        let each = |a: &Assembly| {
+            let kept = a.body.capacity().saturating_add(a.pieces.buffered());
+            kept.saturating_add(size_of::<Assembly>())
+        };
+        self.assemblies.iter().map(each).fold(self.message.buffered(), usize::saturating_add)
+    }
+}
+
+impl Assembly {
+    /// Adds a fragment; true if all that is wanted is there.
+    fn take(&mut self, fragment: &Fragment, bytes: &[u8]) -> bool {
+        let wanted = self.wanted();
+        let Self { pieces, body, .. } = self;
+        pieces.push(fragment.offset, bytes, &mut |fresh| {
+            let room = wanted.saturating_sub(body.len());
+            body.extend_from_slice(fresh.get(..room).unwrap_or(fresh));
+        });
+        self.body.len() >= wanted
+    }
+
+    /// How much of the message is read.
+    fn wanted(&self) -> usize {
+        let wanted = match self.fragment.kind {
+            Fragment::CLIENT_HELLO | Fragment::SERVER_HELLO => HELLO_BYTES_MAX,
+            Fragment::SERVER_KEY_EXCHANGE => KEY_EXCHANGE_BYTES_MAX,
+            Fragment::CERTIFICATE => 3,
+            _ => 0,
+        };
+        wanted.min(self.fragment.length)
+    }
+}
+
+/// A `ClientHello` as TLS has it: there is no cookie behind the session id (RFC 6347 section 4.2.1).
+fn without_cookie(body: &[u8]) -> Option<Vec<u8>> {
+    let mut cursor = Cursor::new(body);
+    cursor.skip(VERSION_AND_RANDOM_BYTES).ok()?;
+    let session = cursor.u8().ok()?;
+    cursor.skip(usize::from(session)).ok()?;
+    let head = body.get(..cursor.at())?;
+    let cookie = cursor.u8().ok()?;
+    cursor.skip(usize::from(cookie)).ok()?;
+    Some([head, cursor.rest()].concat())
+}
+
+const FATAL: u8 = 2;
+/// First bytes of the unified header of DTLS 1.3 (RFC 9147 section 4).
+const UNIFIED_FIRST: u8 = 0x20;
+const UNIFIED_LAST: u8 = 0x3f;
+const VERSION_AND_RANDOM_BYTES: usize = 34;
+const HELLO_BYTES_MAX: usize = 16 * 1024;
+const KEY_EXCHANGE_BYTES_MAX: usize = 512;
+/// Messages of one side being put together.
+const ASSEMBLIES_MAX: usize = 4;
+const RUN_ON_RECORDS: u32 = 4;
+const DATAGRAMS_MAX: u32 = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram(records: &[Vec<u8>]) -> Vec<u8> {
+        let bytes = records.concat();
+        [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat()
+    }
+
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [&[kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1], &length[..], body].concat()
+    }
+
+    /// The part `from..to` of message `number` in a record of its own.
+    fn fragment(kind: u8, number: u8, message: &[u8], from: usize, to: usize) -> Vec<u8> {
+        let size = |n: usize| u32::try_from(n).unwrap().to_be_bytes();
+        let (length, offset, bytes) = (size(message.len()), size(from), size(to - from));
+        let head = [&[kind], &length[1..], &[0, number], &offset[1..], &bytes[1..]].concat();
+        record(22, 0, &[&head, &message[from..to]].concat())
+    }
+
+    fn client_hello() -> Vec<u8> {
+        let sni = b"\0\0\0\x09\0\x07\0\0\x04host";
+        let versions = b"\0\x2b\0\x05\x04\xfe\xfc\xfe\xfd";
+        let extensions = [&sni[..], versions].concat();
+        let length = u16::try_from(extensions.len()).unwrap().to_be_bytes();
+        let head = [&b"\xfe\xfd"[..], &[7; 32], b"\0", b"\x03abc", b"\0\x02\xc0\x30", b"\x01\0"];
+        [&head.concat()[..], &length, &extensions].concat()
+    }
+
+    fn server_hello(cipher: u16) -> Vec<u8> {
+        [&b"\xfe\xfd"[..], &[9; 32], b"\0", &cipher.to_be_bytes(), b"\0"].concat()
+    }
+
+    fn read(datagrams: &[(Side, Vec<u8>)]) -> DtlsReader {
+        let mut reader = DtlsReader::default();
+        for (side, bytes) in datagrams {
+            assert_eq!(reader.feed(*side, bytes), bytes.len());
+        }
+        reader
+    }
+
+    #[test]
+    fn fragments_join_in_any_order_and_once() {
+        let hello = client_hello();
+        let end = hello.len();
+        let piece = |from, to| (Side::Client, datagram(&[fragment(1, 0, &hello, from, to)]));
+        for order in [
+            vec![piece(0, end)],
+            vec![piece(0, 20), piece(20, end)],
+            vec![piece(20, end), piece(0, 20)],
+            vec![piece(40, end), piece(40, end), piece(0, 30), piece(25, 45)],
+        ] {
+            let facts = read(&order).finish();
+            assert_eq!(facts.sni.as_ref().map(|n| n.as_str()), Some("host"));
+            assert_eq!(facts.version_offered, Some(TlsVersion(0xfefc)));
+            assert_eq!(facts.early_data_offered, Some(false), "read whole");
+        }
+        let facts = read(&[piece(0, end - 8)]).finish();
+        assert_eq!(facts.sni.as_ref().map(|n| n.as_str()), Some("host"), "as far as it came");
+        assert!(!read(&[piece(20, end)]).finish().client_hello);
+    }
+
+    #[test]
+    fn a_handshake_is_over_when_both_sides_seal() {
+        let hello = client_hello();
+        let answer = server_hello(0xc030);
+        let mut reader = read(&[
+            (Side::Client, datagram(&[fragment(1, 0, &hello, 0, hello.len())])),
+            (Side::Server, datagram(&[fragment(3, 0, b"\xfe\xff\x03abc", 0, 6)])),
+            (Side::Client, datagram(&[fragment(1, 1, &hello, 0, hello.len())])),
+            (Side::Server, datagram(&[fragment(2, 1, &answer, 0, answer.len())])),
+            (Side::Client, datagram(&[record(20, 0, &[1]), record(22, 1, &[5; 40])])),
+        ]);
+        assert_eq!((reader.outcome(), reader.is_done()), (Outcome::Unknown, false));
+        let stun = b"\0\x14\x00\x01\x00\x00\x21\x12\xa4\x42\0\0\0\0\0\0\0\0\0\0\0\0";
+        reader.feed(Side::Server, stun);
+        reader.feed(Side::Server, &datagram(&[record(22, 1, &[5; 40])]));
+        assert_eq!((reader.outcome(), reader.is_done()), (Outcome::Established, true));
+        let facts = reader.finish();
+        assert_eq!((facts.version, facts.cipher), (Some(TlsVersion(0xfefd)), Some(0xc030)));
+        assert!(!reader.null_cipher());
+    }
+
+    #[test]
+    fn a_fatal_alert_refuses_and_a_null_cipher_is_told() {
+        let hello = client_hello();
+        let client = (Side::Client, datagram(&[fragment(1, 0, &hello, 0, hello.len())]));
+        let reader = read(&[client.clone(), (Side::Server, datagram(&[record(21, 0, &[2, 40])]))]);
+        assert_eq!(reader.outcome(), Outcome::Refused);
+        assert_eq!(reader.finish().alert.map(|a| a.description), Some(40));
+        let null = server_hello(0x003b);
+        let reader =
+            read(&[client, (Side::Server, datagram(&[fragment(2, 0, &null, 0, null.len())]))]);
+        assert!(reader.null_cipher());
+    }
+
+    #[test]
+    fn records_under_keys_tell_of_a_session_joined_late() {
+        let data = || datagram(&[record(23, 1, &[5; 40])]);
+        let reader = read(&[(Side::Client, data()), (Side::Server, data())]);
+        assert_eq!(reader.outcome(), Outcome::Established);
+        assert_eq!(reader.finish().version, Some(TlsVersion(0xfefd)));
+        assert_eq!(read(&[(Side::Client, data())]).outcome(), Outcome::Attempt);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_comes() {
+        let message = vec![7; 60_000];
+        let far: Vec<_> = (0..64_u8)
+            .flat_map(|number| {
+                let message = &message;
+                (1..20).map(move |at| {
+                    (
+                        Side::Client,
+                        datagram(&[fragment(1, number, message, at * 1000, at * 1000 + 900)]),
+                    )
+                })
+            })
+            .collect();
+        assert!(read(&far).buffered() < 100_000);
+    }
+}
