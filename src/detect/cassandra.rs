@@ -31,6 +31,9 @@ impl Detector for Cassandra {
             let mark_of_segments =
                 if side == Side::Client { CLIENT_SEGMENTS } else { SERVER_SEGMENTS };
             let mut trailer = 0;
+            if said.start == Start::Unknown && segment(&mut Cursor::new(bytes)).is_ok() {
+                state.flags |= mark_of_segments;
+            }
             if state.flags & mark_of_segments != 0 {
                 segment(&mut c)?;
                 trailer = CRC32_BYTES;
@@ -138,8 +141,11 @@ fn name<'a>(c: &mut Cursor<'a>, length: usize, sound: impl Fn(u8) -> bool) -> Re
 /// Joined late: a statement, a frame in a segment, or two frames whose bodies look right.
 fn late(side: Side, bytes: &[u8]) -> Read<Match> {
     let mut c = Cursor::new(bytes);
-    let segmented = segment(&mut c).and_then(|()| later_frame(&mut c, side));
-    if segmented.is_ok() || segmented == Err(Flaw::Short) {
+    let segmented = segment(&mut c).and_then(|payload| {
+        let frame = Frame::read(&mut c, side)?;
+        need(frame.version == 5 && frame.length.saturating_add(FRAME_HEADER_BYTES) <= payload)
+    });
+    if segmented != Err(Flaw::Bad) {
         segmented?;
         let found = mark("cassandra.segment", side, 0, c.at(), "CRC-24");
         return Ok(store::plaintext(found));
@@ -196,20 +202,21 @@ fn later_frame(c: &mut Cursor<'_>, side: Side) -> Read<Later> {
     Ok(Later::Frame(whole))
 }
 
-/// The header of an uncompressed, or of a compressed segment whose payload is left as it is (version 5, section 2.2).
-fn segment(c: &mut Cursor<'_>) -> Read<()> {
+/// The payload length in the header of an uncompressed, or of a compressed segment whose payload is left as it is (version 5, section 2.2).
+fn segment(c: &mut Cursor<'_>) -> Read<usize> {
     let mut long = *c;
     let header = c.u24_le()?;
     if crc24(u64::from(header), 3) == c.u24_le()? {
-        return need(header >> 18 == 0);
+        need(header >> 18 == 0)?;
+        return Ok(store::size(header & LENGTH));
     }
     let (low, high) = (long.u32_le()?, long.u8()?);
     let header = u64::from(low) | u64::from(high) << 32;
     need(crc24(header, 5) == long.u24_le()?)?;
     // Uncompressed length zero: the payload is not compressed.
-    need(header >> 17 & UNCOMPRESSED == 0)?;
+    need(header >> 17 & u64::from(LENGTH) == 0)?;
     *c = long;
-    Ok(())
+    Ok(store::size(low & LENGTH))
 }
 
 fn crc24(bytes: u64, length: usize) -> u32 {
@@ -310,7 +317,8 @@ const SERVER_SEGMENTS: u16 = 1 << 1;
 const SERVER_TOOK: u16 = 1 << 2;
 
 /// Seventeen bits.
-const UNCOMPRESSED: u64 = 0x1_ffff;
+const LENGTH: u32 = 0x1_ffff;
+const FRAME_HEADER_BYTES: usize = 9;
 const CRC32_BYTES: usize = 4;
 const NAME_BYTES_MAX: usize = 128;
 const ERROR_BYTES_READ: usize = 16;
@@ -450,6 +458,7 @@ mod tests {
         let rows = frame(0x84, RESULT, b"\0\0\0\x02\0\0\0\x01\0\0\0\x01");
         assert!(late(C, &query) && !late(S, &query));
         assert!(late(S, &[&rows[..], &rows].concat()) && !late(S, &rows));
+        let (query, rows) = ([&[5], &query[1..]].concat(), [&[0x85], &rows[1..]].concat());
         assert!(late(C, &segmented(&query)) && late(S, &segmented(&rows)));
         assert!(!late(C, &[0x04; 64]) && !late(S, &[0x84; 64]));
     }

@@ -3,7 +3,7 @@
 //! Memcached's binary protocol with operations, data types and virtual buckets of its own; clients begin with HELLO.
 use super::mcbp::{self, Dialect, Header};
 use super::store::{self, Read, mark, need};
-use super::{Detector, Directions, FollowState, Info, Match, Probe, Said, Start, Step, View};
+use super::{Detector, Directions, FollowState, Info, Match, Probe, Said, Step, View};
 use crate::{
     bytes::Cursor,
     model::{Credentials, PlaintextReason, Side, Transport},
@@ -36,7 +36,7 @@ fn prove(side: Side, said: Said<'_>) -> Read<Match> {
     let hello = header.opcode == mcbp::HELLO;
     if scram {
         store::expect(&mut c, b"SCRAM-")?;
-    } else if !hello && (said.start == Start::Unknown || header.body == 0) {
+    } else if !hello {
         // A lone header of which much may be anything: the next must fit too.
         c.skip(header.body)?;
         Header::read(&mut c, side)?;
@@ -62,6 +62,7 @@ static INFO: Info = Info {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::Start;
     use crate::detect::check::{hear, hear_from, probe_side};
 
     const C: Side = Side::Client;

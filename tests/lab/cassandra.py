@@ -17,13 +17,12 @@ def string(text):
 
 
 def serve(address, version, refuse):
-    """Connections that log in, or are refused, and answer each query with an error."""
+    """One connection that logs in, or is refused, and gets an error for each query."""
     import cassandra.segment as segments
     with socket.create_server((address, 9042)) as waiting:
-        while True:
-            connection, _ = waiting.accept()
-            with connection, connection.makefile("rb") as wire:
-                one(connection, wire, version, refuse, segments)
+        connection, _ = waiting.accept()
+    with connection, connection.makefile("rb") as wire:
+        one(connection, wire, version, refuse, segments)
 
 
 def one(connection, wire, version, refuse, segments):

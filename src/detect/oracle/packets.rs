@@ -78,7 +78,9 @@ fn versions(c: &mut Cursor<'_>) -> Read<u16> {
 fn data(c: &mut Cursor<'_>, start: Cursor<'_>, body: usize, wanted: bool) -> Read<()> {
     let (length, offset) = (usize::from(c.u16_be()?), usize::from(c.u16_be()?));
     let whole = body.saturating_add(HEADER_BYTES);
-    let inside = offset.saturating_add(length) == whole;
+    let end = offset.saturating_add(length);
+    // Newer servers have more behind the data of ACCEPT.
+    let inside = end == whole || !wanted && end < whole;
     need((24..=512).contains(&offset) && (inside || wanted && offset == whole))?;
     need(!wanted || length >= 8)?;
     if wanted && inside {

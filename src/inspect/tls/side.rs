@@ -256,7 +256,7 @@ impl SideReader {
         self.seen.records = self.seen.records.saturating_add(1);
         if self.seen.records > 1 {
             self.seen.spoke = true;
-            self.seen.ran_on |= self.start == Start::Unknown;
+            self.seen.ran_on |= self.start == Start::Unknown && self.hellos == 0;
         }
         if self.seen.records == 1 && self.start == Start::Unknown && header.is_sealed_alert() {
             (self.seen.spoke, self.seen.ran_on) = (true, true);
@@ -366,7 +366,8 @@ impl SideReader {
             .saturating_add(u8::from(self.heard.server_hello.is_some()));
         if hellos > self.hellos {
             self.hellos = hellos;
-            self.seen.lossy = false;
+            // What is sealed behind it is the handshake's, not a session that runs on.
+            (self.seen.lossy, self.seen.ran_on) = (false, false);
         }
     }
 
