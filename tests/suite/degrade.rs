@@ -44,7 +44,9 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
         let pair = [text(f, "app"), app];
         // h2c is reached from HTTP/1: a late view sees only what it led to.
         let upgraded = pair == ["http", "http2"];
-        let app_fits = pair.contains(&"") || text(f, "app") == app || upgraded;
+        // Only its greeting tells LMTP from SMTP.
+        let greeted = pair == ["lmtp", "smtp"];
+        let app_fits = pair.contains(&"") || text(f, "app") == app || upgraded || greeted;
         let credentials = worse["credentials"].as_array().is_some_and(|list| {
             list.iter().all(|c| f["credentials"].as_array().is_some_and(|all| all.contains(c)))
         });
