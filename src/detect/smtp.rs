@@ -100,6 +100,10 @@ pub(super) fn hear(variant: &Variant, talk: &mut Talk<'_>, side: Side, line: &[u
         return match lines::meaning(variant.hello, line).or_else(|| lines::meaning(COMMANDS, line))
         {
             Some(("AUTH", _)) => auth(line),
+            Some(("XCLIENT", means)) => {
+                *talk.note() = XCLIENT;
+                means
+            }
             Some((_, means)) => means,
             None => Means::Nothing,
         };
@@ -114,7 +118,8 @@ pub(super) fn hear(variant: &Variant, talk: &mut Talk<'_>, side: Side, line: &[u
         return Means::Offers;
     }
     match code {
-        220 if !more => Means::Grants,
+        // XCLIENT is answered by another greeting.
+        220 if !more && !greeting && *talk.note() != XCLIENT => Means::Grants,
         250 if more => {
             talk.begin_list();
             Means::Fits
@@ -160,6 +165,8 @@ const COMMANDS: &[Row] = &[
     ("NOOP", Rest::Any, Proves::Shared, Means::Fits),
     ("HELP", Rest::Any, Proves::Shared, Means::Fits),
 ];
+
+const XCLIENT: u32 = 1;
 
 static VARIANT: Variant = Variant {
     hello: &[
