@@ -220,6 +220,11 @@ impl Talk<'_> {
         self.0.flags & ASKED != 0
     }
 
+    /// Whether the server said that it can do TLS.
+    pub(super) const fn offered(&self) -> bool {
+        self.0.flags & OFFERED != 0
+    }
+
     /// Whether a secret was sent and not yet judged.
     pub(super) const fn logging_in(&self) -> bool {
         self.0.flags & LOGGING_IN != 0

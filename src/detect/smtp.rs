@@ -118,8 +118,10 @@ pub(super) fn hear(variant: &Variant, talk: &mut Talk<'_>, side: Side, line: &[u
         return Means::Offers;
     }
     match code {
-        // XCLIENT is answered by another greeting.
-        220 if !more && !greeting && *talk.note() != XCLIENT => Means::Grants,
+        // A greeting comes before any offer; XCLIENT is answered by another one.
+        220 if !more && (talk.asked() || talk.offered()) && *talk.note() != XCLIENT => {
+            Means::Grants
+        }
         250 if more => {
             talk.begin_list();
             Means::Fits
@@ -297,6 +299,18 @@ mod tests {
         let lines = [(S, GREETING), (S, OFFER), (S, b"220 2.0.0 Ready\r\n"), (S, SERVER_HELLO)];
         let heard = hear(&Smtp, &lines);
         assert_eq!(heard.layer, Some((Some("smtp-starttls"), None, Some(server))), "server alone");
+    }
+
+    #[test]
+    fn a_greeting_grants_nothing() {
+        let lines: [Line<'_>; 4] =
+            [(S, b"220-mail ESMTP\r\n220 ready\r\n"), (C, EHLO), (S, OFFER), (C, MAIL)];
+        for start in [Start::Known, Start::Unknown] {
+            let heard = hear_from(&Smtp, &lines, start);
+            assert_eq!((heard.layer, heard.reason), (None, Some(PlaintextReason::ClientDeclined)));
+        }
+        let heard = begun(&[(S, OFFER), (C, b"XCLIENT NAME=x\r\n"), (S, GREETING), (C, EHLO)]);
+        assert_eq!(heard.layer, None);
     }
 
     #[test]
