@@ -10,6 +10,8 @@ use crate::{
 
 mod sasl;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use sasl::MECHANISMS;
 pub(super) use sasl::{LITERALS, Mechanism, Response, may_be_mechanism, mechanism, response};
