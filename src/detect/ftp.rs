@@ -106,11 +106,11 @@ fn hear_client(talk: &mut Talk<'_>, line: &[u8]) -> Means {
     match word {
         "USER" => {
             let open = [&b"anonymous"[..], b"ftp"].iter().any(|n| n.eq_ignore_ascii_case(argument));
-            *talk.note() = if open { ANONYMOUS } else { 0 };
+            *talk.note() = if open { ANONYMOUS } else { NAMED };
             means
         }
-        // What such a client sends as a password is its address.
-        "PASS" if *talk.note() == ANONYMOUS => Means::Uses,
+        // What an anonymous client sends as a password is its address.
+        "PASS" if *talk.note() != NAMED => Means::Uses,
         _ => means,
     }
 }
@@ -182,6 +182,7 @@ const COMMANDS: &[Row] = &[
 ];
 
 const ANONYMOUS: u32 = 1;
+const NAMED: u32 = 2;
 
 static NAMES: Names = lines::names!("ftp", "ftp-auth-tls");
 

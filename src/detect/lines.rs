@@ -10,6 +10,8 @@ use crate::{
 
 mod sasl;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use sasl::MECHANISMS;
 pub(super) use sasl::{LITERALS, Mechanism, Response, may_be_mechanism, mechanism, response};
@@ -120,7 +122,7 @@ pub(super) enum Means {
     Offers,
     /// Server: that is all it can do.
     Listed,
-    /// Server: yes, if TLS was asked for.
+    /// Server: yes, TLS begins.
     Grants,
     /// Server: no, if TLS was asked for.
     Denies,
@@ -153,9 +155,8 @@ pub(super) fn probe(dialect: &dyn Dialect, view: &View<'_>) -> Probe {
         (_, Seen::Other) => return Probe::No,
         _ => return Probe::More,
     };
-    // Until the client goes on, it may ask for TLS; at the end it has not.
-    let lone = client == Seen::Silent || server == Seen::Silent;
-    if view.ended && lone { Match::plaintext(mark) } else { Match::preamble(mark) }
+    // Until the client goes on, it may ask for TLS.
+    Match::preamble(mark)
 }
 
 /// What one side's bytes amount to.
@@ -221,6 +222,11 @@ impl Talk<'_> {
         self.0.flags & ASKED != 0
     }
 
+    /// Whether the server said that it can do TLS.
+    pub(super) const fn offered(&self) -> bool {
+        self.0.flags & OFFERED != 0
+    }
+
     /// Whether a secret was sent and not yet judged.
     pub(super) const fn logging_in(&self) -> bool {
         self.0.flags & LOGGING_IN != 0
@@ -250,6 +256,11 @@ impl Talk<'_> {
     pub(super) const fn is_greeting(&self) -> bool {
         let [_, server] = self.0.phase;
         server == FRESH && self.0.flags & LATE == 0
+    }
+
+    /// Whether the client waits for no answer, as far as it was read.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.0.words[WAITING] == 0
     }
 
     /// A status line answers the oldest command; whether it was the last one.
@@ -450,16 +461,18 @@ fn apply(
         Means::Listed => {
             talk.0.flags = talk.0.flags & !LISTING | LISTED;
         }
-        Means::Grants if talk.asked() => {
+        Means::Grants => {
             facts.mark = point(names.granted, "TLS granted");
-            return layer(dialect, length, facts, OtherSide::Here);
+            // Who asked was not seen.
+            let other = if talk.asked() { OtherSide::Here } else { OtherSide::Somewhere };
+            return layer(dialect, length, facts, other);
         }
         Means::Denies if talk.asked() => {
             talk.0.flags = talk.0.flags & !ASKED | DENIED;
             facts.refused = talk.0.flags & SETTLED == 0;
             facts.mark = point(names.denied, "TLS refused");
         }
-        Means::Fits | Means::Grants | Means::Denies => {}
+        Means::Fits | Means::Denies => {}
         Means::Accepts => {
             facts = Facts { accepted: true, ..talk.settle(facts) };
             return Step { next: Next::Done, ..Step::read(length, facts) };

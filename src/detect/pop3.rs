@@ -134,12 +134,19 @@ fn hear_server(talk: &mut Talk<'_>, line: &[u8]) -> Means {
         if greeting {
             return if ok { Means::Fits } else { Means::Refuses("-ERR") };
         }
+        let unasked = talk.is_idle();
         let last = talk.answered();
+        let statuses = talk.note();
+        *statuses = statuses.saturating_add(1);
+        let many = *statuses >= STATUSES_MIN;
         return match ok {
+            // Without the client: after so many answers TLS would have begun; or the client is read late.
+            _ if unasked && many => Means::Uses,
+            false if unasked => Means::Refuses("-ERR"),
             true if last && talk.asked() => Means::Grants,
             false if last && talk.asked() => Means::Denies,
             true if last && talk.logging_in() => Means::Accepts,
-            false if last && talk.logging_in() => Means::Refuses("-ERR"),
+            false if talk.logging_in() => Means::Refuses("-ERR"),
             _ => Means::Fits,
         };
     }
@@ -171,6 +178,9 @@ const COMMANDS: &[Row] = &[
     ("NOOP", Rest::End, Proves::Shared, Means::Fits),
     ("QUIT", Rest::End, Proves::Shared, Means::Leaves),
 ];
+
+/// CAPA, STLS or a login, what follows.
+const STATUSES_MIN: u32 = 5;
 
 static NAMES: Names = lines::names!("pop3", "pop3-stls");
 

@@ -100,6 +100,10 @@ pub(super) fn hear(variant: &Variant, talk: &mut Talk<'_>, side: Side, line: &[u
         return match lines::meaning(variant.hello, line).or_else(|| lines::meaning(COMMANDS, line))
         {
             Some(("AUTH", _)) => auth(line),
+            Some(("XCLIENT", means)) => {
+                *talk.note() = XCLIENT;
+                means
+            }
             Some((_, means)) => means,
             None => Means::Nothing,
         };
@@ -114,7 +118,10 @@ pub(super) fn hear(variant: &Variant, talk: &mut Talk<'_>, side: Side, line: &[u
         return Means::Offers;
     }
     match code {
-        220 if !more => Means::Grants,
+        // A greeting comes before any offer; XCLIENT is answered by another one.
+        220 if !more && (talk.asked() || talk.offered()) && *talk.note() != XCLIENT => {
+            Means::Grants
+        }
         250 if more => {
             talk.begin_list();
             Means::Fits
@@ -160,6 +167,8 @@ const COMMANDS: &[Row] = &[
     ("NOOP", Rest::Any, Proves::Shared, Means::Fits),
     ("HELP", Rest::Any, Proves::Shared, Means::Fits),
 ];
+
+const XCLIENT: u32 = 1;
 
 static VARIANT: Variant = Variant {
     hello: &[
@@ -290,6 +299,18 @@ mod tests {
         let lines = [(S, GREETING), (S, OFFER), (S, b"220 2.0.0 Ready\r\n"), (S, SERVER_HELLO)];
         let heard = hear(&Smtp, &lines);
         assert_eq!(heard.layer, Some((Some("smtp-starttls"), None, Some(server))), "server alone");
+    }
+
+    #[test]
+    fn a_greeting_grants_nothing() {
+        let lines: [Line<'_>; 4] =
+            [(S, b"220-mail ESMTP\r\n220 ready\r\n"), (C, EHLO), (S, OFFER), (C, MAIL)];
+        for start in [Start::Known, Start::Unknown] {
+            let heard = hear_from(&Smtp, &lines, start);
+            assert_eq!((heard.layer, heard.reason), (None, Some(PlaintextReason::ClientDeclined)));
+        }
+        let heard = begun(&[(S, OFFER), (C, b"XCLIENT NAME=x\r\n"), (S, GREETING), (C, EHLO)]);
+        assert_eq!(heard.layer, None);
     }
 
     #[test]

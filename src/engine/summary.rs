@@ -360,10 +360,13 @@ impl Summary {
         self.encryption.is_none() || hello_only && may_be_null && !self.midstream
     }
 
-    /// A preamble that both sides spoke, all of it seen, led to nothing: what was said could be read.
+    /// A preamble, all of it seen, led to nothing: what was said could be read. Both sides spoke it, or only the server
+    /// greeted.
     fn is_preamble_only<T>(&self, flow: &Flow<T>) -> bool {
         let open = self.encryption.is_none() && self.pending_upgrade.is_none();
-        self.ended && open && !self.opaque_layer && self.fits == [true, true] && is_whole(flow)
+        let greeted = self.fits == [false, true] && !flow.has_payload(Side::Client);
+        let spoken = self.fits == [true, true] || greeted;
+        self.ended && open && !self.opaque_layer && spoken && is_whole(flow)
     }
 
     fn confidence(&self) -> Confidence {
