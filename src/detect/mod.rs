@@ -27,6 +27,7 @@ macro_rules! detectors {
 }
 
 detectors! {
+    openvpn::Openvpn,
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
@@ -41,7 +42,6 @@ detectors! {
     pptp::Pptp,
     l2tp::L2tp,
     gtp::Gtp,
-    openvpn::Openvpn,
     tinc::Tinc,
     ike::Ike,
     wireguard::Wireguard,
