@@ -29,6 +29,7 @@ macro_rules! detectors {
 detectors! {
     // Before TLS: a client's hello may answer this greeting.
     nats::Nats,
+    openvpn::Openvpn,
     tls::Tls,
     proxy::Proxy,
     postgresql::Postgresql,
@@ -148,7 +149,6 @@ detectors! {
     pptp::Pptp,
     l2tp::L2tp,
     gtp::Gtp,
-    openvpn::Openvpn,
     tinc::Tinc,
     ike::Ike,
     wireguard::Wireguard,

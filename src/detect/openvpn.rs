@@ -2,11 +2,11 @@
 //! (the wire protocol draft <https://openvpn.github.io/openvpn-rfc/openvpn-wire-protocol.html>).
 //!
 //! A hard reset names its opcode, key 0 and a session ID; then nothing (14 bytes), or a HMAC (tls-auth), or an
-//! encrypted rest (tls-crypt): each of an exact length. TCP puts two bytes of length before each packet. Static key mode
-//! looks like nothing, and data packets prove nothing.
+//! encrypted rest (tls-crypt): each of an exact length. TCP puts two bytes of length before each packet. A session joined
+//! late is told by two packets of it. Static key mode looks like nothing.
 use super::{
     Detector, Directions, Facts, FollowState, Info, Probe, Said, Start, Step, View,
-    datagram::{Datagram, Proof, follow_each, looks_sealed, probe_first},
+    datagram::{Datagram, Proof, follow_each, heads, looks_sealed, probe_first},
 };
 use crate::{
     bytes::{Cursor, Short},
@@ -21,14 +21,23 @@ impl Detector for Openvpn {
     }
 
     fn probe(&self, view: &View<'_>) -> Probe {
-        probe_first(view, may_begin, |side, packet| {
+        let side = if view.client.bytes.is_empty() { Side::Server } else { Side::Client };
+        let said = view.side(side);
+        if said.start == Start::Unknown {
+            return running(side, said);
+        }
+        let reset = probe_first(view, may_begin, |side, packet| {
             let constant = reset(side, packet).ok().flatten()?;
             let rule = match side {
                 Side::Client => "openvpn.client_reset",
                 Side::Server => "openvpn.server_reset",
             };
             Some(Proof { rule, constant, encryption: Encryption::OtherEncrypted })
-        })
+        });
+        match reset {
+            Probe::No if view.transport == Transport::Udp => running(side, said),
+            answer => answer,
+        }
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
@@ -38,8 +47,118 @@ impl Detector for Openvpn {
             let goes_on = matches!(opcode, Some(CONTROL | ACK | WRAPPED_CLIENT_KEY));
             let opens = reset(side, packet).is_ok_and(|found| found.is_some());
             let accepted = side == Side::Server;
-            (opens || goes_on || late).then_some(Facts { accepted, ..Facts::FITS })
+            let data = Packet::read(packet).is_ok_and(|found| found.is_some());
+            (opens || goes_on || data || late).then_some(Facts { accepted, ..Facts::FITS })
         })
+    }
+}
+
+/// Joined late: two control packets of one session, or two data packets of one peer whose counters grow.
+fn running(side: Side, said: Said<'_>) -> Probe {
+    let mut before: Option<(Datagram<'_>, Packet)> = None;
+    for packet in heads(said).take(PACKETS_READ_MAX) {
+        let read = match Packet::read(&packet) {
+            Ok(Some(read)) => read,
+            Err(Short) if !packet.is_whole() => return Probe::More,
+            _ => return Probe::No,
+        };
+        match before {
+            Some((first, known)) if known.is_followed_by(read) => {
+                let (rule, constant) = ("openvpn.session", "packets of one session");
+                let encryption = Encryption::OtherEncrypted;
+                return first.matched(side, Proof { rule, constant, encryption });
+            }
+            // One of control between those of data, or the other way.
+            Some((_, known)) if known.is_control() != read.is_control() => {}
+            Some(_) => return Probe::No,
+            None if carries_tls(&packet).unwrap_or(false) => {
+                let (rule, constant) = ("openvpn.control", "P_CONTROL_V1, TLS");
+                let encryption = Encryption::OtherEncrypted;
+                return packet.matched(side, Proof { rule, constant, encryption });
+            }
+            None => before = Some((packet, read)),
+        }
+    }
+    let room = heads(said).nth(PACKETS_READ_MAX).is_none();
+    if room { Probe::More } else { Probe::No }
+}
+
+/// Whether a whole control packet carries the beginning of a TLS record, in clear or behind a HMAC.
+fn carries_tls(packet: &Datagram<'_>) -> Result<bool, Short> {
+    let mut cursor = Cursor::new(packet.bytes);
+    if !packet.is_whole() || cursor.u8()? != CONTROL << 3 {
+        return Ok(false);
+    }
+    cursor.skip(8)?;
+    let tls = |mut cursor: Cursor<'_>, guard: usize| {
+        cursor.skip(guard)?;
+        let acknowledged = usize::from(cursor.u8()?);
+        if acknowledged > ACKNOWLEDGED_MAX {
+            return Ok(false);
+        }
+        for _ in 0..acknowledged {
+            if cursor.u32_be()? > NUMBER_MAX {
+                return Ok(false);
+            }
+        }
+        cursor.skip(if acknowledged > 0 { 8 } else { 0 })?;
+        let number = cursor.u32_be()?;
+        let [kind, major, minor] = cursor.array()?;
+        Ok(number <= NUMBER_MAX && matches!(kind, 20..=23) && major == 3 && minor <= 4)
+    };
+    Ok(TLS_BEHIND.iter().any(|guard| tls(cursor, *guard) == Ok::<_, Short>(true)))
+}
+
+/// What the head of a packet within a session says.
+#[derive(Clone, Copy)]
+enum Packet {
+    Control { session: u64 },
+    Data { peer: u32, counter: u32 },
+}
+
+impl Packet {
+    fn read(packet: &Datagram<'_>) -> Result<Option<Self>, Short> {
+        let sized = (PACKET_BYTES_MIN..=PACKET_BYTES_MAX).contains(&packet.declared);
+        if !sized {
+            return Ok(None);
+        }
+        let mut cursor = Cursor::new(packet.bytes);
+        let first = cursor.peek()?;
+        match first >> 3 {
+            CONTROL | ACK if first & KEY_BITS == 0 => {
+                cursor.skip(1)?;
+                let session = cursor.array::<8>()?;
+                let text = session.iter().all(|byte| matches!(byte, 0 | b' '..=b'~'));
+                // Random, and so hardly text, counts or zeros.
+                let new = |(at, byte)| !session.iter().take(at).any(|before| before == byte);
+                let varied = session.iter().enumerate().filter(|pair| new(*pair)).count();
+                let session = u64::from_be_bytes(session);
+                Ok((!text && varied >= VARIED_MIN).then_some(Self::Control { session }))
+            }
+            DATA_V2 => {
+                let (peer, counter) = (cursor.u32_be()?, cursor.u32_be()?);
+                let number = peer & 0x00ff_ffff;
+                let sealed = cursor.take(16)?;
+                let fits = (number <= PEER_MAX || number == PEER_NONE) && looks_sealed(sealed);
+                Ok((fits && counter < COUNTER_MAX).then_some(Self::Data { peer, counter }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    const fn is_control(self) -> bool {
+        matches!(self, Self::Control { .. })
+    }
+
+    fn is_followed_by(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Control { session }, Self::Control { session: again }) => session == again,
+            (Self::Data { peer, counter }, Self::Data { peer: again, counter: next }) => {
+                let ahead = next.checked_sub(counter);
+                peer == again && ahead.is_some_and(|n| (1..=COUNTERS_NEAR).contains(&n))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -165,6 +284,7 @@ const CLIENT_V1: u8 = 1 << 3;
 const SERVER_V1: u8 = 2 << 3;
 const CONTROL: u8 = 4;
 const ACK: u8 = 5;
+const DATA_V2: u8 = 9;
 const CLIENT_V2: u8 = 7 << 3;
 const SERVER_V2: u8 = 8 << 3;
 const CLIENT_V3: u8 = 10 << 3;
@@ -186,6 +306,20 @@ const EARLY_FLAGS_BYTES: usize = 6;
 const CRYPT_BYTES: usize = 54;
 const WRAPPED_MIN: usize = 54 + 290;
 const WRAPPED_MAX: usize = 54 + 1024;
+/// Head, tag and at least some bytes; more than an Ethernet frame only without fragments.
+const PACKET_BYTES_MIN: usize = 22;
+const PACKET_BYTES_MAX: usize = 2048;
+const PACKETS_READ_MAX: usize = 8;
+/// Nothing, or a HMAC with a packet number and a time.
+const TLS_BEHIND: [usize; 7] = [0, 24, 28, 36, 40, 56, 72];
+const ACKNOWLEDGED_MAX: usize = 8;
+const NUMBER_MAX: u32 = 0xffff;
+const KEY_BITS: u8 = 7;
+const VARIED_MIN: usize = 6;
+const PEER_MAX: u32 = 0xffff;
+const PEER_NONE: u32 = 0x00ff_ffff;
+const COUNTER_MAX: u32 = 1 << 28;
+const COUNTERS_NEAR: u32 = 8;
 /// A reset is sent again while nobody answers.
 const RESENT_MAX: u32 = 64;
 /// Years 2001 to 2100.
@@ -199,7 +333,7 @@ static INFO: Info = Info {
     ports: &[1194],
     transports: &[Transport::Udp, Transport::Tcp],
     directions: Directions::Either,
-    midstream: false,
+    midstream: true,
     upgrades: &[],
     credentials: Credentials::NONE,
 };
@@ -208,7 +342,7 @@ static INFO: Info = Info {
 mod tests {
     use super::*;
     use crate::detect::{
-        check::{hear, probe_side},
+        check::{hear, hear_from, probe_side},
         datagram::tests::{never_matches_noise, noise, probe, rule, said},
     };
 
@@ -278,6 +412,29 @@ mod tests {
             assert_eq!(probe_side(&Openvpn, Side::Client, bytes), Probe::No);
         }
         never_matches_noise(&Openvpn, &[0x38, 0x40, 0x50, 0x08, 0x10]);
+    }
+
+    #[test]
+    fn a_session_joined_late_is_told_by_two_packets() {
+        let control = |first: u8| [&[first], &b"\x90ession\xff"[..], &noise(40)].concat();
+        let data = |counter: u8| [&[0x48, 0, 0, 3, 0, 0, 0, counter][..], &noise(40)].concat();
+        let expected = Some(("openvpn.session", "packets of one session"));
+        let (one, two) = (control(0x20), control(0x28));
+        for pair in [[&one, &two], [&data(7), &data(8)]] {
+            assert_eq!(rule(probe(&Openvpn, &[pair[0], pair[1]], &[])), expected);
+            let bytes = said(&[pair[0], pair[1]]);
+            let late = hear_from(&Openvpn, &[(Side::Server, &bytes)], Start::Unknown);
+            assert!(late.matched.is_some(), "TCP");
+        }
+        assert!(rule(probe(&Openvpn, &[&one, &data(7), &two], &[])).is_some(), "between them");
+        assert_eq!(probe(&Openvpn, &[&data(7), &data(7)], &[]), Probe::No);
+        let tls = [&one[..9], b"\x00\0\0\0\x01\x16\x03\x01", &noise(40)].concat();
+        let found = rule(probe(&Openvpn, &[&tls], &[]));
+        assert_eq!(found, Some(("openvpn.control", "P_CONTROL_V1, TLS")), "one that carries TLS");
+        let dns = b"\x20\x11\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
+        assert_eq!(probe(&Openvpn, &[&dns[..], dns], &[]), Probe::No, "a query sent again");
+        let text = b"HTTP/1.1 200 OK and so on until it is long enough";
+        assert_eq!(probe(&Openvpn, &[&text[..], text], &[]), Probe::No);
     }
 
     #[test]

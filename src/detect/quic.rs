@@ -74,6 +74,7 @@ impl<'a> Datagram<'a> {
         Ok(match (header.kind, side) {
             _ if !header.fixed && !negotiation => None,
             (LongType::Initial, Side::Client) if header.destination.is_empty() => None,
+            (LongType::Initial, Side::Client) if self.is_first_flight(&header) => None,
             (LongType::Initial, _) if header.destination.is_empty() && header.source.is_empty() => {
                 None
             }
@@ -111,6 +112,15 @@ impl<'a> Datagram<'a> {
             }
             Some(first) => first & FIXED != 0,
         }
+    }
+
+    /// Whether it is the server's hello, and the beginning of what follows it: a client with a Handshake packet to send has
+    /// no more than an acknowledgement for its Initial packet.
+    fn is_first_flight(&self, header: &LongHeader<'_>) -> bool {
+        let rest = self.bytes.get(header.end..).unwrap_or_default();
+        let next = LongHeader::read(rest, self.declared.saturating_sub(header.end));
+        let handshake = matches!(next, Ok(Some(next)) if next.kind == LongType::Handshake);
+        handshake && header.end.saturating_sub(header.number_at) >= SERVER_HELLO_BYTES_MIN
     }
 
     /// Whether it may be the Initial of a version we do not know; the server's list would prove it.
@@ -200,6 +210,7 @@ const GOOGLE: [([u8; 2], &str); 16] = [
 ];
 /// Packet number, hash and the header of one stream frame.
 const HELLO_WITHIN: usize = 64;
+const SERVER_HELLO_BYTES_MIN: usize = 90;
 const RETRY_TAG_BYTES: usize = 16;
 /// A client's first destination is at least this long (RFC 9000 section 7.2).
 const FIRST_ID_BYTES_MIN: usize = 8;
@@ -261,9 +272,10 @@ mod tests {
         let retry = [&b"\xf0\0\0\0\x01\x04BBBB\x04CCCCtoken"[..], &[1; 16]].concat();
         let list: &[u8] = b"\x80\0\0\0\0\x04BBBB\x08AAAAAAAA\x1a\x2a\x3a\x4a\0\0\0\x01";
         let coalesced = [&initial(0xc3, 1, 100)[..], &handshake].concat();
+        let flight = [&initial(0xc3, 1, 130)[..], &handshake].concat();
         let padded = [&initial(0xc3, 1, 100)[..], &[0; 1100]].concat();
         let short = [&initial(0xc3, 1, 100)[..], b"\x4aABCDEF"].concat();
-        let cases: [(&str, &[u8], bool, bool); 12] = [
+        let cases: [(&str, &[u8], bool, bool); 13] = [
             ("version 1", &v1, true, true),
             ("version 2", &initial(0xd3, 0x6b33_43cf, 1200), true, true),
             ("draft 29", &initial(0xc3, 0xff00_001d, 1200), true, true),
@@ -273,6 +285,7 @@ mod tests {
             ("retry", &retry, false, true),
             ("version negotiation", list, false, true),
             ("coalesced", &coalesced, true, true),
+            ("a server's first flight", &flight, false, true),
             ("padded", &padded, true, true),
             ("and a short header", &short, true, true),
             ("a copy cut at 200 bytes", &v1[..200], true, true),

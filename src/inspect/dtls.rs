@@ -121,7 +121,11 @@ impl DtlsReader {
         let mut facts = facts(&client.heard, &server.heard, partial.as_ref());
         facts.version = facts.version.or(server.version).or(client.version);
         let hidden = facts.version.is_none_or(TlsVersion::is_1_3);
-        facts.client_cert_seen = client.heard.certificate.filter(|_| !hidden);
+        // Every message up to the sealed ones was read, and none was a certificate.
+        let unbroken = client.read & client.read.wrapping_add(1) == 0;
+        let whole = client.sealed > 0 && client.heard.client_hello.is_some() && unbroken;
+        let seen = client.heard.certificate.or_else(|| whole.then_some(false));
+        facts.client_cert_seen = seen.filter(|_| !hidden);
         let of = |side: Side| {
             let (level, description) = self.side(side).alert?;
             Some(TlsAlert { side, level, description })

@@ -36,6 +36,8 @@ pub struct QuicReader {
     derivations: u8,
     google: Option<GoogleHello>,
     negotiation: bool,
+    /// The client spoke a version we know.
+    another_version: bool,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +94,8 @@ impl QuicReader {
             return Outcome::Established;
         }
         let refused = server.closed || client.closed && server.long;
-        if refused || self.negotiation && !server.long {
+        let nothing_else = !server.long && client.sealed == 0 && server.sealed == 0;
+        if refused || self.negotiation && nothing_else && !self.another_version {
             return Outcome::Refused;
         }
         match (self.spoke(Side::Client), self.spoke(Side::Server)) {
@@ -178,6 +181,7 @@ impl QuicReader {
     fn packet(&mut self, side: Side, bytes: &[u8], header: &LongHeader<'_>) {
         let known = header.version.name().is_some();
         self.negotiation |= header.kind == LongType::Negotiation;
+        self.another_version |= known && side == Side::Client;
         let reader = self.side_mut(side);
         reader.long |= known || header.kind == LongType::Other;
         match header.kind {

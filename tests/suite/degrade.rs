@@ -28,9 +28,9 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
     if server_only && full.iter().any(|f| text(f, "outcome") == "refused") {
         return None;
     }
-    // Only the ServerHello tells that the cipher is NULL: without it these are TLS records.
+    // Only the ServerHello tells that the cipher is NULL: without it these are TLS or DTLS records.
     let null = full.iter().any(|f| text(f, "plaintext_reason") == "null_cipher");
-    if null && class == "tls" {
+    if null && ["tls", "dtls"].contains(&class) {
         return None;
     }
     // A flow cut in two by a lost handshake may leave several records; each must agree with some full one.
