@@ -419,14 +419,18 @@ pub(super) mod bench {
 
     /// Asks about UDP datagrams of one side; `No` and `Match` must be final, and no datagram may be waited for.
     #[track_caller]
-    pub(in crate::detect) fn probe_udp(detector: &dyn Detector, side: Side, list: &[&[u8]]) -> Probe {
+    pub(in crate::detect) fn probe_udp(
+        detector: &dyn Detector,
+        side: Side,
+        list: &[&[u8]],
+    ) -> Probe {
         let mut last = Probe::More;
         for end in 1..=list.len() {
             let bytes = datagrams(&list[..end]);
-            let said = Said { bytes: &bytes, start: Start::Known };
+            let heard = Said { bytes: &bytes, start: Start::Known };
             let (client, server) = match side {
-                Side::Client => (said, Said::NOTHING),
-                Side::Server => (Said::NOTHING, said),
+                Side::Client => (heard, Said::NOTHING),
+                Side::Server => (Said::NOTHING, heard),
             };
             let answer = detector.probe(&View::new(Transport::Udp, client, server));
             if last != Probe::More {
