@@ -422,11 +422,11 @@ pub(super) mod bench {
     pub(in crate::detect) fn probe_udp(
         detector: &dyn Detector,
         side: Side,
-        list: &[&[u8]],
+        sent: &[&[u8]],
     ) -> Probe {
         let mut last = Probe::More;
-        for end in 1..=list.len() {
-            let bytes = datagrams(&list[..end]);
+        for end in 1..=sent.len() {
+            let bytes = datagrams(&sent[..end]);
             let heard = Said { bytes: &bytes, start: Start::Known };
             let (client, server) = match side {
                 Side::Client => (heard, Said::NOTHING),
