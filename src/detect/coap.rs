@@ -35,7 +35,9 @@ impl Grammar for Coap {
         demand!(first >> 6 == 1 && token <= 8);
         c.skip(2)?;
         c.skip(token)?;
-        let Some(proof) = options(&mut c)? else { return Ok(None) };
+        // In a datagram of ASCII alone, that an option is text proves nothing.
+        let weight = if bytes.is_ascii() { 0 } else { 2 };
+        let Some(proof) = options(&mut c, weight)? else { return Ok(None) };
         let constant = if place.side == Side::Client { "version 1 request" } else { "response" };
         Ok(Some(Message::new(bytes.len(), proof.saturating_add(8), rule, constant)))
     }
@@ -51,8 +53,8 @@ impl Grammar for Coap {
     }
 }
 
-/// Reads options and payload to the end; the proof in them.
-fn options(c: &mut Cursor<'_>) -> Result<Option<u32>, Short> {
+/// Reads options and payload to the end; the proof in them, with so many bits for a character of text.
+fn options(c: &mut Cursor<'_>, weight: u32) -> Result<Option<u32>, Short> {
     let (mut number, mut proof) = (0_u32, 0_u32);
     while !c.is_empty() {
         let first = c.u8()?;
@@ -74,7 +76,7 @@ fn options(c: &mut Cursor<'_>) -> Result<Option<u32>, Short> {
         proof = proof.saturating_add(if delta > 0 { 4 } else { 0 });
         if *text {
             demand!(value.iter().all(u8::is_ascii_graphic));
-            proof = proof.saturating_add(length.saturating_mul(2));
+            proof = proof.saturating_add(length.saturating_mul(weight));
         }
     }
     Ok(Some(proof.saturating_add(2)))

@@ -422,15 +422,19 @@ pub(super) mod bench {
     pub(in crate::detect) fn probe_udp(
         detector: &dyn Detector,
         side: Side,
+<<<<<<< HEAD
         list: &[&[u8]],
+=======
+        sent: &[&[u8]],
+>>>>>>> h7
     ) -> Probe {
         let mut last = Probe::More;
-        for end in 1..=list.len() {
-            let bytes = datagrams(&list[..end]);
-            let said = Said { bytes: &bytes, start: Start::Known };
+        for end in 1..=sent.len() {
+            let bytes = datagrams(&sent[..end]);
+            let heard = Said { bytes: &bytes, start: Start::Known };
             let (client, server) = match side {
-                Side::Client => (said, Said::NOTHING),
-                Side::Server => (Said::NOTHING, said),
+                Side::Client => (heard, Said::NOTHING),
+                Side::Server => (Said::NOTHING, heard),
             };
             let answer = detector.probe(&View::new(Transport::Udp, client, server));
             if last != Probe::More {
