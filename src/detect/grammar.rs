@@ -422,11 +422,7 @@ pub(super) mod bench {
     pub(in crate::detect) fn probe_udp(
         detector: &dyn Detector,
         side: Side,
-<<<<<<< HEAD
-        list: &[&[u8]],
-=======
         sent: &[&[u8]],
->>>>>>> h7
     ) -> Probe {
         let mut last = Probe::More;
         for end in 1..=sent.len() {
