@@ -29,6 +29,7 @@ macro_rules! detectors {
 detectors! {
     // Before TLS: a client's hello may answer this greeting.
     nats::Nats,
+    // Over TCP it carries TLS, which a late view would find inside.
     openvpn::Openvpn,
     tls::Tls,
     proxy::Proxy,

@@ -46,8 +46,9 @@ impl Choice {
     /// The more telling of two answers.
     pub(super) fn or(self, other: Self) -> Self {
         match (&self, &other) {
-            (Self::Found(_), _) | (Self::Waiting { tls: true }, Self::Waiting { .. }) => self,
-            (Self::Waiting { .. }, Self::Nobody) => self,
+            (Self::Found(_), _)
+            | (Self::Waiting { tls: true }, Self::Waiting { .. })
+            | (Self::Waiting { .. }, Self::Nobody) => self,
             _ => other,
         }
     }

@@ -100,7 +100,7 @@ fn law(what: &str, mut worsen: impl FnMut(&[Owned], &mut Random) -> Vec<Owned>) 
                 for record in records {
                     if let Some(error) = contradiction(full, &record) {
                         let name = short_name(&path);
-                        wrong.push(format!("{name} seed {}: {error}", round));
+                        wrong.push(format!("{name} round {round}: {error}"));
                     }
                 }
             }

@@ -127,12 +127,26 @@ fn known(path: &std::path::Path, whole: &[Owned]) -> BTreeMap<(String, String), 
         if want("encryption") == "tls" || flow.get("tls_version").is_some() {
             names.insert("tls".to_owned());
         }
-        // Two tongues of one server: upgraded to, or answered in.
-        if names.contains("http") || names.contains("http2") {
-            names.extend(["http".to_owned(), "http2".to_owned()]);
+        names.insert(want("encryption").to_owned());
+        // Two tongues of one server, upgraded to or answered in; and names that only an opening can tell apart.
+        let kin: [&[&str]; 6] = [
+            // Over TCP it carries TLS, and comes before it in the registry.
+            &["openvpn", "tls"],
+            // A NULL cipher is plaintext.
+            &["tls", "dtls"],
+            &["http", "http2", "websocket"],
+            &["lmtp", "smtp"],
+            &["nfs", "sunrpc"],
+            &["uwsgi", "http"],
+        ];
+        for kin in kin {
+            if kin.iter().any(|name| names.contains(*name)) {
+                names.extend(kin.iter().map(|name| (*name).to_owned()));
+            }
         }
         if want("encryption") == "unknown" {
             names.insert(text(record, "app").to_owned());
+            names.extend(layers.iter().map(|l| l.as_str().unwrap().to_owned()));
         }
         let server_fits = want("outcome") == "established";
         known.insert((client, server), Names { all: names, server_fits });
