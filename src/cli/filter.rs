@@ -160,11 +160,7 @@ mod tests {
         let error = |text: &str| text.parse::<Filter>().unwrap_err();
         assert!(error("encryption=clear").contains("plaintext"));
         assert!(error("app=postgres").contains("postgresql"));
-<<<<<<< HEAD
         assert!(error("app=").contains("expected one of"));
-=======
-        assert!(error("app=").contains("expected one of "));
->>>>>>> h6
         assert!(error("credentials=passwd").contains("password_cleartext"));
         assert!(error("colour=red").contains("encryption, app"));
         assert!(error("port=http").contains("no port"));
