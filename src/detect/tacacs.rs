@@ -39,7 +39,6 @@ fn read(state: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     let body = heard.whole(cursor.at().saturating_add(length))?;
     let body = body.get(cursor.at()..).unwrap_or_default();
     let mut message = Message::proof(cursor.at().saturating_add(length), "tacacs.packet", name);
-    message.more = true;
     message.encryption = Encryption::OtherEncrypted;
     let clear = flags & UNENCRYPTED != 0 || state.flags & CLEAR != 0;
     let read = match (kind, heard.side, sequence) {
@@ -59,6 +58,9 @@ fn read(state: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
         _ if clear => message.encryption = Encryption::Plaintext,
         _ => {}
     }
+    // What is hidden tells no more; a reply that decides ends it.
+    let decided = message.facts.accepted || message.facts.refused;
+    message.more = message.encryption == Encryption::Plaintext && !decided;
     state.flags |= OPEN;
     Ok(message)
 }
