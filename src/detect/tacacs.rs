@@ -1,6 +1,6 @@
 //! `TACACS+`: version, type, sequence number, flags, session, length. <https://www.rfc-editor.org/rfc/rfc8907#section-4.1>
 //!
-//! The body is XORed with an MD5 pad made of a shared secret (obfuscation: weak, but it takes the secret to read it)
+//! The body is hidden under an MD5 pad made of a shared secret (obfuscation: weak, but it takes the secret to read it)
 //! unless a flag says that it is not. Some without a secret forget the flag: a body that can be read is in clear.
 use super::{
     Directions, Facts, FollowState, Info,
