@@ -177,6 +177,7 @@ detectors! {
     diameter::DIAMETER,
     jetdirect::JETDIRECT,
     lumberjack::LUMBERJACK,
+    fluentd::FLUENTD,
     smpp::SMPP,
     tacacs::TACACS,
     nrpe::NRPE,

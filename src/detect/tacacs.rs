@@ -1,6 +1,6 @@
 //! `TACACS+`: version, type, sequence number, flags, session, length. <https://www.rfc-editor.org/rfc/rfc8907#section-4.1>
 //!
-//! The body is masked with an MD5 pad made of a shared secret (obfuscation: weak, but it takes the secret to read it)
+//! The body is hidden under an MD5 pad made of a shared secret (obfuscation: weak, but it takes the secret to read it)
 //! unless a flag says that it is not. Some without a secret forget the flag: a body that can be read is in clear.
 use super::{
     Directions, Facts, FollowState, Info,
@@ -39,7 +39,6 @@ fn read(state: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     let body = heard.whole(cursor.at().saturating_add(length))?;
     let body = body.get(cursor.at()..).unwrap_or_default();
     let mut message = Message::proof(cursor.at().saturating_add(length), "tacacs.packet", name);
-    message.more = true;
     message.encryption = Encryption::OtherEncrypted;
     let clear = flags & UNENCRYPTED != 0 || state.flags & CLEAR != 0;
     let read = match (kind, heard.side, sequence) {
@@ -59,6 +58,9 @@ fn read(state: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
         _ if clear => message.encryption = Encryption::Plaintext,
         _ => {}
     }
+    // What is hidden tells no more; a reply that decides ends it.
+    let decided = message.facts.accepted || message.facts.refused;
+    message.more = message.encryption == Encryption::Plaintext && !decided;
     state.flags |= OPEN;
     Ok(message)
 }

@@ -54,7 +54,7 @@ fn question(cursor: &mut Cursor<'_>) -> Read<Message> {
 const QUESTION_BYTES_MAX: usize = 255;
 const BLANK_BYTES_MAX: usize = 64;
 /// What registries' and registrars' servers say first.
-const BEGINNINGS: [&str; 22] = [
+const BEGINNINGS: [&str; 20] = [
     "% IANA WHOIS server",
     "% This is the RIPE Database query service",
     "% [whois.",
@@ -70,11 +70,9 @@ const BEGINNINGS: [&str; 22] = [
     "#\n# ARIN WHOIS data",
     "Domain Name: ",
     "Domain name:",
-    "Domain: ",
     "domain:       ",
-    "No match for ",
+    "No match for \"",
     "No match for domain",
-    "NOT FOUND\r\n",
     "Registry Domain ID: ",
     "Whois Server Version ",
 ];

@@ -3,6 +3,8 @@
 import socket
 import struct
 
+import http_servers as web
+import shape
 from lab import Cases
 
 PIP = ["simplefix", "smpplib"]
@@ -75,6 +77,15 @@ def _(lab):
 def _(lab):
     return trade(lab, [fix_message("A", 1, ("98", 0), ("108", 30))],
                  [fix_message("A", 1, ("98", 0), ("108", 30), ("554", lab.canary("password")))], confidence="one_side")
+
+
+@cases.case("fix-late", "the recording starts with an order in the middle of a session",
+            shape=[shape.late(web.nth(3, lambda p: p.payload and p.dport == 9878))])
+def _(lab):
+    order = [fix_message("D", n, ("11", lab.canary(f"order{n}")), ("55", "XYZ"), ("54", 1)) for n in range(2, 6)]
+    logon = fix_message("A", 1, ("98", 0), ("108", 30), ("554", lab.canary("password")))
+    report = [fix_message("8", n, ("37", n), ("39", 0)) for n in range(2, 6)]
+    return trade(lab, [logon, *report], [logon, *order], credentials=[], origin="midstream", confidence="midstream")
 
 
 def centre(address, status):

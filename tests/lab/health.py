@@ -3,6 +3,8 @@
 import re
 import socket
 
+import http_servers as web
+import shape
 from lab import Cases
 
 APT = ["dcmtk"]
@@ -73,19 +75,29 @@ def receiver(address, messages):
                 connection.sendall(b"\x0bMSH|^~\\&|LAB|B|EHR|A|20260101||ACK|%d|P|2.5\rMSA|AA|%d\r\x1c\r" % (number, number))
 
 
-@cases.case("hl7-adt", "two admissions and their acknowledgements")
-def _(lab):
+def admissions(lab, count, **facts):
     patient = lab.canary("patient")
-    lab.server.spawn(receiver, lab.server.v4, 2)
+    lab.server.spawn(receiver, lab.server.v4, count)
     lab.server.wait_port(2575)
 
     def client(address):
         from hl7.client import MLLPClient
         with MLLPClient(address, 2575) as sender:
-            for number in range(2):
+            for number in range(count):
                 sender.send_message(f"MSH|^~\\&|EHR|A|LAB|B|20260101||ADT^A01|{number}|P|2.5\r"
                                     f"PID|||{number}||{patient}^Alice\r")
 
     lab.client.call(client, lab.server.v4)
     lab.versions(server="scripted", client="hl7 0.4")
-    return [lab.flow(server_port=2575, app="hl7", **CLEAR)]
+    return [lab.flow(**{"server_port": 2575, "app": "hl7", **CLEAR, **facts})]
+
+
+@cases.case("hl7-adt", "two admissions and their acknowledgements")
+def _(lab):
+    return admissions(lab, 2)
+
+
+@cases.case("hl7-late", "the recording starts in the middle of a session",
+            shape=[shape.late(web.nth(3, lambda p: p.payload and p.dport == 2575))])
+def _(lab):
+    return admissions(lab, 6, origin="midstream", confidence="midstream")

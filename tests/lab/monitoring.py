@@ -9,7 +9,7 @@ import time
 from lab import Cases
 
 APT = ["zabbix-agent", "munin-node", "collectd-core", "rsyslog", "bsdutils"]
-PIP = ["graphyte", "statsd"]
+PIP = ["graphyte", "statsd", "fluent-logger"]
 cases = Cases()
 CLEAR = {"encryption": "plaintext", "plaintext_reason": "no_in_band_upgrade", "outcome": "established"}
 
@@ -240,3 +240,21 @@ def _(lab):
     lab.client.call(talk, lab.server.v4, 12201, (message, b""))
     lab.versions(client="scripted", server="a socket")
     return [one_way(lab, 12201, "gelf", "tcp")]
+
+
+@cases.case("fluentd", "fluent-logger sends two events")
+def _(lab):
+    text = lab.canary("text")
+    lab.server.spawn(stream_sink, lab.server.v4, 24224)
+    lab.server.wait_port(24224)
+
+    def client(address):
+        from fluent import sender
+        logger = sender.FluentSender("lab.app", host=address, port=24224, nanosecond_precision=True)
+        logger.emit("login", {"user": text, "n": 1})
+        logger.emit("logout", {"user": text, "n": 2})
+        logger.close()
+
+    lab.client.call(client, lab.server.v4)
+    lab.versions(client="fluent-logger 0.11", server="a socket")
+    return [one_way(lab, 24224, "fluentd", "tcp")]
