@@ -38,7 +38,8 @@ fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
 fn item(cursor: &mut Cursor<'_>) -> Read<Message> {
     let (rest, line) = (cursor.rest(), text_line(cursor, ITEM_BYTES_MAX));
     let line = line.map_or_else(|flaw| Err((rest, flaw)), Ok);
-    let shown = line.unwrap_or_else(|(rest, _)| rest);
+    // Of an unfinished line the last byte may belong to its end.
+    let shown = line.unwrap_or_else(|(rest, _)| rest.strip_suffix(b"\r").unwrap_or(rest));
     let parameters = shown.iter().position(|b| *b == b'[').unwrap_or(shown.len());
     let name = shown.get(..parameters).unwrap_or(shown);
     demand(name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b)))?;

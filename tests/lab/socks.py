@@ -95,7 +95,7 @@ def fetch(lab, version=5, tls=False, target="127.0.0.1", port=8080, remote=True,
 
 
 def plain(lab, **facts):
-    return lab.flow(**{"server_port": 1080, "encryption": "plaintext", "app": "http", "outcome": "established",
+    return lab.flow(**{"server_port": 1080, "encryption": "plaintext", "app": "socks", "outcome": "established",
                        "plaintext_reason": "no_in_band_upgrade", "confidence": "both_sides", **facts})
 
 

@@ -55,4 +55,4 @@ def _(lab):
 def _(lab):
     talk(lab, 8)
     lab.canaries[:] = []
-    return [plain(lab, app="websocket", origin="midstream", confidence="midstream")]
+    return [plain(lab, app="http", origin="midstream", confidence="midstream")]
