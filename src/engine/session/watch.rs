@@ -2,7 +2,7 @@
 
 use super::{LATE_PREFIX_BYTES_MAX, PREFIX_BYTES_MAX, Phase, RESTARTS_MAX, Session};
 use crate::{
-    detect::{DETECTORS, FollowState, Said, Start, View},
+    detect::{DETECTORS, FollowState, Probe, Said, Start, View},
     engine::{
         candidates::Candidates,
         choose::{Choice, Found, choose, choose_alone, choose_answer, waits_for_client},
@@ -43,12 +43,15 @@ impl Session {
         }
         let hold =
             matches!(&answer, Choice::Found(found) if !decide && waits_for_client(&view, found));
+        // A detector that merely waits for more of the client has not been contradicted.
+        let foreign = matches!(&answer, Choice::Found(found) if answered
+            && DETECTORS.get(found.detector).is_some_and(|d| d.probe(&view) == Probe::No));
         self.candidates = [candidates, swapped_candidates];
         self.undecided = undecided;
         match answer {
             Choice::Found(found) if !hold => {
                 self.matched(&found);
-                if answered {
+                if foreign {
                     self.summary.misfit(Side::Client);
                     self.mute(self.client);
                 }

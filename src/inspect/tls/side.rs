@@ -243,9 +243,11 @@ impl SideReader {
     /// Drops the message being put together; a `ClientHello` says what it can.
     fn cut_message(&mut self) {
         let message = std::mem::take(&mut self.message);
-        if self.heard.client_hello.is_none() {
-            self.heard.client_hello = message.partial_client_hello();
-            self.hellos = u8::from(self.heard.client_hello.is_some());
+        if self.heard.client_hello.is_none()
+            && let Some(hello) = message.partial_client_hello()
+        {
+            self.heard.client_hello = Some(hello);
+            self.hellos = self.hellos.saturating_add(1);
         }
     }
 
