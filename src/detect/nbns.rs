@@ -46,7 +46,9 @@ fn read(side: Side, datagram: &[u8]) -> Result<Option<Told>, Short> {
 /// An encoded name (RFC 1001 section 14.1), and its scope.
 pub(super) fn netbios_name(c: &mut Cursor<'_>) -> Result<bool, Short> {
     let length = c.u8()?;
-    if usize::from(length) != NAME_BYTES || !c.take(NAME_BYTES)?.iter().all(|byte| matches!(byte, b'A'..=b'P')) {
+    if usize::from(length) != NAME_BYTES
+        || !c.take(NAME_BYTES)?.iter().all(|byte| matches!(byte, b'A'..=b'P'))
+    {
         return Ok(false);
     }
     for _ in 0..SCOPE_LABELS_MAX {
