@@ -32,12 +32,16 @@ impl Grammar for Coap {
             }
             _ => return Ok(None),
         };
-        demand!(first >> 6 == 1 && token <= 8);
+        demand!(first >> 6 == 1);
         c.skip(2)?;
-        c.skip(token)?;
         // In a datagram of ASCII alone, that an option is text proves nothing.
         let weight = if bytes.is_ascii() { 0 } else { 2 };
-        let Some(proof) = options(&mut c, weight)? else { return Ok(None) };
+        let Some(proof) = (match standard(c, token, weight) {
+            Ok(Some(proof)) => Some(proof),
+            _ => draft(&mut c, token, weight)?,
+        }) else {
+            return Ok(None);
+        };
         let constant = if place.side == Side::Client { "version 1 request" } else { "response" };
         Ok(Some(Message::new(bytes.len(), proof.saturating_add(8), rule, constant)))
     }
@@ -51,6 +55,13 @@ impl Grammar for Coap {
         let bits = u32::try_from(token(client).saturating_mul(8)).unwrap_or(0);
         id.saturating_add(if same { bits } else { 0 })
     }
+}
+
+/// Token and options as the RFC has them.
+fn standard(mut c: Cursor<'_>, token: usize, weight: u32) -> Result<Option<u32>, Short> {
+    demand!(token <= 8);
+    c.skip(token)?;
+    options(&mut c, weight)
 }
 
 /// Reads options and payload to the end; the proof in them, with so many bits for a character of text.
@@ -80,6 +91,32 @@ fn options(c: &mut Cursor<'_>, weight: u32) -> Result<Option<u32>, Short> {
         }
     }
     Ok(Some(proof.saturating_add(2)))
+}
+
+/// The options of drafts 3 to 12, which many small devices still speak: as many as the header counts, numbered otherwise,
+/// then the payload. <https://datatracker.ietf.org/doc/html/draft-ietf-core-coap-08#section-3>
+fn draft(c: &mut Cursor<'_>, count: usize, weight: u32) -> Result<Option<u32>, Short> {
+    let (mut number, mut proof) = (0_u32, 0_u32);
+    for _ in 0..count {
+        let first = c.u8()?;
+        let length = match first & 0xf {
+            15 => u32::from(c.u8()?).saturating_add(15),
+            length => u32::from(length),
+        };
+        number = number.saturating_add(u32::from(first >> 4));
+        let value = c.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        let Some((.., text)) =
+            DRAFT_OPTIONS.iter().find(|(n, range, _)| *n == number && range.contains(&length))
+        else {
+            return Ok(None);
+        };
+        proof = proof.saturating_add(if first >> 4 > 0 { 4 } else { 0 });
+        if *text {
+            demand!(value.iter().all(u8::is_ascii_graphic));
+            proof = proof.saturating_add(length.saturating_mul(weight));
+        }
+    }
+    Ok((count > 0).then_some(proof))
 }
 
 /// A four-bit delta or length with its extension; 15 is reserved.
@@ -120,6 +157,23 @@ const OPTIONS: [(u32, std::ops::RangeInclusive<u32>, bool); 24] = [
     (252, 1..=40, false),
 ];
 
+/// The same in the drafts (section 5.10 there).
+const DRAFT_OPTIONS: [(u32, std::ops::RangeInclusive<u32>, bool); 13] = [
+    (1, 0..=2, false),
+    (2, 0..=4, false),
+    (3, 1..=270, true),
+    (4, 1..=8, false),
+    (5, 1..=270, true),
+    (6, 0..=270, true),
+    (7, 0..=2, false),
+    (8, 1..=270, true),
+    (9, 1..=270, true),
+    (10, 0..=2, false),
+    (11, 1..=8, false),
+    (12, 0..=2, false),
+    (15, 1..=270, true),
+];
+
 static INFO: super::Info = super::Info {
     midstream: true,
     ..info(
@@ -147,6 +201,8 @@ mod tests {
     fn options_prove_a_message() {
         let answer = b"\x62\x45\x12\x34\x01\x02\x44etag\x80\xd1\x02\x32\xd2\x2e\x27\x10\xff{}";
         proves_udp(&Coap, &[("get", C, GET)]);
+        let draft = b"\x43\x01\x05\xca\x72\x16\x33\x2b.well-known\x04core";
+        proves_udp(&Coap, &[("get of a draft", C, draft)]);
         let put = b"\x50\x03\x00\x01\x3dserver.example.com\x83dev\x01a\x10\xffon";
         assert!(matches!(probe_udp(&Coap, S, &[answer]), Probe::More), "a short answer alone");
         assert!(matches!(probe_udp(&Coap, C, &[put]), Probe::No), "an option longer than allowed");

@@ -102,8 +102,10 @@ fn read(datagram: &[u8]) -> Result<Option<Packet>, Short> {
     let mut c = Cursor::new(datagram);
     Ok(match c.u16_be()? {
         1 | 2 => {
-            let file =
-                string(&mut c, TEXT_BYTES_MAX, is_text)?.is_some_and(|name| !name.is_empty());
+            let file = string(&mut c, TEXT_BYTES_MAX, is_text)?.is_some();
+            // A name that a client forgot leaves only its NULs; the mode tells all the same.
+            let empty = c.rest().iter().take_while(|byte| **byte == 0).count();
+            c.skip(empty)?;
             let mode = string(&mut c, TEXT_BYTES_MAX, printable)?;
             let known = mode.is_some_and(|mode| MODES.iter().any(|m| mode.eq_ignore_ascii_case(m)));
             (file && known && options(&mut c)?).then_some(Request)
@@ -187,14 +189,14 @@ mod tests {
         for request in [
             &b"\x00\x01boot.img\0octet\0"[..],
             b"\x00\x02a\0NetASCII\0",
+            b"\x00\x01\0octet\0",
             b"\x00\x01boot.img\0octet\0tsize\x000\0blksize\x001468\0",
         ] {
             assert!(proves(&Tftp, C, request));
             assert!(!proves(&Tftp, S, request));
         }
         for bad in [
-            &b"\x00\x01\0octet\0"[..],
-            b"\x00\x01boot.img\0binary\0",
+            &b"\x00\x01boot.img\0binary\0"[..],
             b"\x00\x01boot.img\0octet",
             b"\x00\x03boot.img\0octet\0",
             b"\x00\x01boot.img\0octet\0tsize\0",

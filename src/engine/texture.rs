@@ -53,7 +53,7 @@ impl Texture {
         self.random |= looks_random(bytes);
     }
 
-    /// Evidently text, and enough of it: random bytes pass less than once in 2^38 such sides.
+    /// Evidently text, and enough of it: random bytes pass less than once in 2^30 such sides.
     pub(super) const fn is_text(self) -> bool {
         self.bytes >= TEXT_BYTES_MIN
             && self.odd * TEXT_ODD_SHARE < self.bytes
@@ -86,7 +86,7 @@ const TEXT_BYTES_MIN: usize = 32;
 /// Text longer than this needs no more of it.
 const TEXT_BYTES_ENOUGH: usize = 1024;
 /// One byte in so many may be none of text.
-const TEXT_ODD_SHARE: usize = 16;
+const TEXT_ODD_SHARE: usize = 10;
 
 /// Readable: no control characters but line ends and tabs (bytes above ASCII may be UTF-8).
 pub(super) fn is_text(bytes: &[u8]) -> bool {
