@@ -229,14 +229,12 @@ impl Header {
 
     const fn constant(&self) -> &'static str {
         match (self.flags & 0x8000 != 0, opcode(self.flags)) {
-            (false, 0) => "QR=0 QUERY",
-            (true, 0) => "QR=1 QUERY",
             (false, 4) => "QR=0 NOTIFY",
             (true, 4) => "QR=1 NOTIFY",
             (false, 5) => "QR=0 UPDATE",
             (true, 5) => "QR=1 UPDATE",
-            (false, _) => "QR=0 STATUS",
-            (true, _) => "QR=1 STATUS",
+            (false, _) => "QR=0 QUERY",
+            (true, _) => "QR=1 QUERY",
         }
     }
 }
@@ -248,7 +246,7 @@ const fn opcode(flags: u16) -> u16 {
 /// Whether the flags are sane for a message from `side`: QR, opcode, Z, and no RCODE in a query.
 const fn is_from(flags: u16, side: Side) -> bool {
     let (from_server, rcode) = (flags & 0x8000 != 0, flags & 0xf);
-    matches!(opcode(flags), 0 | 2 | 4 | 5)
+    matches!(opcode(flags), 0 | 4 | 5)
         && flags & 0x0040 == 0
         && match side {
             Side::Client => !from_server && rcode == 0,

@@ -128,11 +128,16 @@ pub(super) fn login(bytes: &[u8]) -> Result<Option<Login>, Short> {
     if payload == TLS_REQUEST_BYTES {
         return Ok(claims_tls.then_some(Login::Tls));
     }
+    let nameless = c.peek()? == 0;
     if !user(&mut c, length)? {
         return Ok(None);
     }
     let secret_at = c.at();
     let secret = secret_length(&mut c, capabilities, length)?;
+    if nameless && secret == 0 {
+        // Zeros look like this too.
+        return Ok(Some(Login::Old(length)));
+    }
     let end = c.at().saturating_add(secret);
     let compressed = capabilities & (CLIENT_COMPRESS | CLIENT_ZSTD) != 0;
     let login = Login::Plain { length, claims_tls, compressed, secret_at };
