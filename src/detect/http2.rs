@@ -73,8 +73,10 @@ fn settings(bytes: &[u8]) -> Fit {
         }
     }
     if frame.length == 0 {
+        // Zeros look like an empty one: what servers send next has to follow.
         let second = Frame::read(&mut cursor)?;
-        if !second.legal() {
+        let usual = second.kind == WINDOW_UPDATE || second.kind == SETTINGS && second.has(ACK);
+        if !second.legal() || !usual || second.stream != 0 {
             return Ok(None);
         }
     }
