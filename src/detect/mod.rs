@@ -219,7 +219,8 @@ pub trait Detector: Sync {
     /// Static facts: name, specification, usual ports.
     fn info(&self) -> &'static Info;
 
-    /// Is this the protocol? `No` and `Match` are final: more bytes never change them.
+    /// Is this the protocol? `No` and `Match` are final: more bytes never change them. Only a `No` to a server alone is
+    /// asked again once its client has spoken.
     ///
     /// Where both sides have spoken and the client's bytes are another protocol, the answer is `No`. Where only the
     /// server's bytes disagree with a client that fits, it is `Match` (the class is what the client spoke).

@@ -43,10 +43,18 @@ impl Session {
         }
         let hold =
             matches!(&answer, Choice::Found(found) if !decide && waits_for_client(&view, found));
+        let spoken = [Side::Client, Side::Server].map(|side| !view.side(side).bytes.is_empty());
         // A detector that merely waits for more of the client has not been contradicted.
         let foreign = matches!(&answer, Choice::Found(found) if answered
             && DETECTORS.get(found.detector).is_some_and(|d| d.probe(&view) == Probe::No));
-        self.candidates = [candidates, swapped_candidates];
+        // What was said of a server whose client is silent holds until that client speaks.
+        for ((kept, new), spoken) in
+            self.candidates.iter_mut().zip([candidates, swapped_candidates]).zip(spoken)
+        {
+            if spoken {
+                *kept = new;
+            }
+        }
         self.undecided = undecided;
         match answer {
             Choice::Found(found) if !hold => {
