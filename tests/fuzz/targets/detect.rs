@@ -41,7 +41,9 @@ fn probe(
         let more = after[side].len() - before[side].len();
         Said { bytes: &after[side][..before[side].len() + more * quarter / 4], start }
     };
-    for quarter in 1..=4 {
+    // Datagrams come whole.
+    let first = if transport == Transport::Udp { 4 } else { 1 };
+    for quarter in first..=4 {
         let view = View::new(transport, part(0, quarter), part(1, quarter));
         let answer = detector.probe(&view);
         if start == Start::Known {
