@@ -1,7 +1,7 @@
 //! Subversion's own transport, `svn://`. <https://svn.apache.org/repos/asf/subversion/trunk/subversion/libsvn_ra_svn/protocol>
 //!
 //! The server greets with the versions it speaks; the client answers with one, its capabilities and a URL.
-use super::fit::{self, Fit, begins, decimal, either, holds, mark};
+use super::fit::{self, Fit, begins, decimal, either, mark};
 use super::{Detector, Directions, Facts, FollowState, Info, Next, Probe, Said, Start, Step, View};
 use crate::{
     bytes::{Cursor, Short},
@@ -61,10 +61,13 @@ fn opening(side: Side, bytes: &[u8]) -> Fit {
     let Some(rest) = bytes.get(start.len()..) else { return Ok(None) };
     let shown = rest.get(..OPENING_BYTES_SHOWN).unwrap_or(rest);
     let known: &[u8] = if side == Side::Client { b":svn" } else { b" ( " };
-    if !shown.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\n')) {
+    // What comes behind the proof takes nothing from it.
+    let found = shown.windows(known.len()).position(|w| w == known);
+    let before = found.and_then(|at| shown.get(..at)).unwrap_or(shown);
+    if !before.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\n')) {
         return Ok(None);
     }
-    if holds(shown, known)
+    if found.is_some()
         && (side == Side::Client || shown.starts_with(b"2 2") || shown.starts_with(b"1 2"))
     {
         let constant = if side == Side::Client { "( 2 (" } else { "( success (" };
