@@ -17,7 +17,7 @@ use crate::{
     detect::{FollowState, Start},
     flow::{Gap, Pushed, Stream},
     inspect::Reader,
-    model::{Segment, Side, TcpHeader, Transport, UnknownReason},
+    model::{Segment, Side, TcpHeader, Transport, UnknownReason, tls::CertificateCut},
 };
 
 /// Bytes of a known start shown to detectors, per side.
@@ -174,6 +174,12 @@ impl Session {
                 Close::End | Close::Over => self.conclude(close == Close::Over),
                 Close::Memory => self.summary.unrecognised(UnknownReason::Memory),
             }
+        }
+        if let Phase::Handshake(reader) = &mut self.phase {
+            reader.give_up(match close {
+                Close::Memory => CertificateCut::Memory,
+                Close::End | Close::Over => CertificateCut::Loss,
+            });
         }
         if close == Close::Over {
             self.summary.close();

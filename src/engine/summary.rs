@@ -9,7 +9,7 @@ use crate::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Name, Origin, Outcome,
         PlaintextReason, Roles, Segment, Side, State, Transport, UnknownReason, Verdict,
         evidence::EVIDENCE_MAX,
-        tls::{HandshakeOutcome, TlsFacts},
+        tls::{CertificateCut, HandshakeOutcome, TlsFacts},
         verdict::LAYERS_MAX,
     },
 };
@@ -275,6 +275,7 @@ impl Summary {
             + self.layers.capacity() * size_of::<&str>()
             + self.evidence.capacity() * size_of::<Evidence>()
             + offered * size_of::<Name>()
+            + self.tls.as_ref().map_or(0, |(facts, _)| chains(facts))
             + names.map(|name| name.as_str().len()).sum::<usize>()
     }
 
@@ -291,10 +292,16 @@ impl Summary {
     pub(super) fn trim(&mut self) -> bool {
         let before = self.memory();
         self.evidence.truncate(EVIDENCE_KEPT);
-        if let Some((facts, _)) = &mut self.tls
-            && !facts.alpn_offered.is_empty()
-        {
-            (facts.alpn_offered, facts.alpn_cut) = (Vec::new(), true);
+        if let Some((facts, _)) = &mut self.tls {
+            if !facts.alpn_offered.is_empty() {
+                (facts.alpn_offered, facts.alpn_cut) = (Vec::new(), true);
+            }
+            if facts.certificates.take().is_some() {
+                facts.certificate_cut = Some(CertificateCut::Memory);
+            }
+            if facts.client_certificates.take().is_some() {
+                facts.client_certificate_cut = Some(CertificateCut::Memory);
+            }
         }
         self.shrink();
         self.memory() < before
@@ -455,6 +462,15 @@ impl Summary {
             None => UnknownReason::TooShort,
         }
     }
+}
+
+/// Memory of the certificates.
+fn chains(facts: &TlsFacts) -> usize {
+    [&facts.certificates, &facts.client_certificates]
+        .into_iter()
+        .flatten()
+        .map(|chain| chain.memory())
+        .sum()
 }
 
 /// Whether a verdict is given on a session that goes on or on one that has told all it could.

@@ -12,7 +12,7 @@ use super::{
         facts::facts,
         hello::ClientHello,
         is_null_cipher,
-        message::{Heard, Message},
+        message::{CERTIFICATE, Heard, wanted},
     },
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     model::{
         Outcome, Side,
         dtls::{DtlsRecord, Fragment},
-        tls::{HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
+        tls::{CertificateCut, HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
     },
 };
 
@@ -36,7 +36,6 @@ pub struct DtlsReader {
 #[derive(Debug, Default)]
 struct SideReader {
     heard: Heard,
-    message: Message,
     assemblies: Vec<Assembly>,
     /// Numbers of messages that were read.
     read: u64,
@@ -77,6 +76,19 @@ impl DtlsReader {
             }
         }
         bytes.len().saturating_sub(datagrams.rest().len())
+    }
+
+    /// No more will be read, for this reason. Certificates that are not complete, or could have come, stay unread.
+    pub fn give_up(&mut self, reason: CertificateCut) {
+        self.client.give_up(reason);
+        self.server.give_up(reason);
+        let heard = &mut self.server.heard;
+        let hello = heard.server_hello.as_ref();
+        let hidden = hello.is_some_and(|hello| hello.version.is_1_3());
+        let past = heard.certificate.is_some() || heard.hello_done || self.server.sealed > 0;
+        if reason == CertificateCut::Memory && !hidden && !past {
+            heard.certificate_cut.get_or_insert(reason);
+        }
     }
 
     /// Memory held for messages not yet complete.
@@ -211,7 +223,10 @@ impl SideReader {
         let known = self.assemblies.iter().position(|a| a.fragment.number == fragment.number);
         let at = known.unwrap_or(self.assemblies.len());
         if known.is_none() {
-            if self.assemblies.len() >= ASSEMBLIES_MAX {
+            // Certificates are long: one at a time.
+            let another = fragment.kind == CERTIFICATE
+                && self.assemblies.iter().any(|a| a.fragment.kind == CERTIFICATE);
+            if self.assemblies.len() >= ASSEMBLIES_MAX || another {
                 return Ok(());
             }
             self.assemblies.push(Assembly {
@@ -227,27 +242,30 @@ impl SideReader {
         if complete {
             self.read |= number;
             let Assembly { fragment, body, .. } = self.assemblies.swap_remove(at);
-            self.message(fragment.kind, &body);
+            self.message(fragment.kind, &body, fragment.length);
         }
         Ok(())
     }
 
     /// A message is complete, as far as it is kept.
-    fn message(&mut self, kind: u8, body: &[u8]) {
+    fn message(&mut self, kind: u8, body: &[u8], length: usize) {
         let stripped;
-        let body = match kind {
+        let (body, length) = match kind {
             Fragment::CLIENT_HELLO => {
                 stripped = without_cookie(body).unwrap_or_default();
-                &stripped
+                let cookie = body.len().saturating_sub(stripped.len());
+                (&stripped[..], length.saturating_sub(cookie))
             }
-            _ => body,
+            _ => (body, length),
         };
-        let Ok(length) = u32::try_from(body.len()) else { return };
-        let [_, high, middle, low] = length.to_be_bytes();
-        let head = [kind, high, middle, low];
-        if self.message.feed(&head, &mut self.heard).is_ok() {
-            // The second cannot fail where the first did not.
-            self.message.feed(body, &mut self.heard).unwrap_or(());
+        self.heard.begun = true;
+        self.heard.message(kind, body, length);
+    }
+
+    fn give_up(&mut self, reason: CertificateCut) {
+        let begun = |a: &&Assembly| a.fragment.kind == CERTIFICATE;
+        if let Some(assembly) = self.assemblies.iter().find(begun) {
+            self.heard.cut(CERTIFICATE, &assembly.body, reason);
         }
     }
 
@@ -262,7 +280,8 @@ impl SideReader {
             let kept = a.body.capacity().saturating_add(a.pieces.buffered());
             kept.saturating_add(size_of::<Assembly>())
         };
-        self.assemblies.iter().map(each).fold(self.message.buffered(), usize::saturating_add)
+        let chain = self.heard.chain.as_ref().map_or(0, |chain| chain.memory());
+        self.assemblies.iter().map(each).fold(chain, usize::saturating_add)
     }
 }
 
@@ -280,13 +299,7 @@ impl Assembly {
 
     /// How much of the message is read.
     fn wanted(&self) -> usize {
-        let wanted = match self.fragment.kind {
-            Fragment::CLIENT_HELLO | Fragment::SERVER_HELLO => HELLO_BYTES_MAX,
-            Fragment::SERVER_KEY_EXCHANGE => KEY_EXCHANGE_BYTES_MAX,
-            Fragment::CERTIFICATE => 3,
-            _ => 0,
-        };
-        wanted.min(self.fragment.length)
+        wanted(self.fragment.kind, self.fragment.length)
     }
 }
 
@@ -307,8 +320,6 @@ const FATAL: u8 = 2;
 const UNIFIED_FIRST: u8 = 0x20;
 const UNIFIED_LAST: u8 = 0x3f;
 const VERSION_AND_RANDOM_BYTES: usize = 34;
-const HELLO_BYTES_MAX: usize = 16 * 1024;
-const KEY_EXCHANGE_BYTES_MAX: usize = 512;
 /// Messages of one side being put together.
 const ASSEMBLIES_MAX: usize = 4;
 const RUN_ON_RECORDS: u32 = 4;

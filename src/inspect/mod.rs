@@ -8,10 +8,14 @@ mod pieces;
 pub mod quic;
 mod tds;
 pub mod tls;
+pub mod x509;
 
 use crate::{
     detect::Start,
-    model::{Encryption, Outcome, Side, tls::TlsFacts},
+    model::{
+        Encryption, Outcome, Side,
+        tls::{CertificateCut, TlsFacts},
+    },
 };
 
 use dtls::DtlsReader;
@@ -61,6 +65,16 @@ impl Reader {
             Self::Tls(reader) => reader.gap(side),
             Self::Dtls(_) | Self::Quic(_) => {}
             Self::Tds(reader) => reader.gap(side),
+        }
+    }
+
+    /// No more will be read, for this reason: certificates that are not complete stay unread.
+    pub fn give_up(&mut self, reason: CertificateCut) {
+        match self {
+            Self::Tls(reader) => reader.give_up(reason),
+            Self::Dtls(reader) => reader.give_up(reason),
+            Self::Quic(_) => {}
+            Self::Tds(reader) => reader.give_up(reason),
         }
     }
 

@@ -5,7 +5,10 @@
 //! the records go bare. With encryption off, that is the login alone, and both sides go on in clear.
 
 use super::tls::TlsReader;
-use crate::{detect::Start, model::Side};
+use crate::{
+    detect::Start,
+    model::{Side, tls::CertificateCut},
+};
 
 /// Takes TDS packets off the records of a handshake.
 #[derive(Debug)]
@@ -57,6 +60,11 @@ impl TdsReader {
     pub fn gap(&mut self, side: Side) {
         self.side_mut(side).over = true;
         self.tls.gap(side);
+    }
+
+    /// No more will be read, for this reason.
+    pub fn give_up(&mut self, reason: CertificateCut) {
+        self.tls.give_up(reason);
     }
 
     /// The reader of the records.

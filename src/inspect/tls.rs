@@ -16,7 +16,7 @@ use crate::{
     detect::Start,
     model::{
         Outcome, Side,
-        tls::{HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
+        tls::{CertificateCut, HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
     },
 };
 
@@ -25,8 +25,9 @@ use side::{FATAL, SideReader};
 
 pub use names::{alert_name, cipher_name, group_name, is_null_cipher};
 
-/// Most memory one reader holds besides itself.
-pub const BUFFERED_BYTES_MAX: usize = 64 * 1024;
+/// Most memory one reader holds besides itself for what is not complete: a certificate of each side, or where the
+/// records go on.
+pub const BUFFERED_BYTES_MAX: usize = 2 * message::CERTIFICATE_BYTES_MAX;
 
 /// Incremental reader of one TLS layer.
 #[derive(Debug)]
@@ -50,6 +51,19 @@ impl TlsReader {
     /// Bytes of `side` were lost after those fed so far.
     pub fn gap(&mut self, side: Side) {
         self.side_mut(side).gap();
+    }
+
+    /// No more will be read, for this reason. Certificates that are not complete, or could have come, stay unread.
+    pub fn give_up(&mut self, reason: CertificateCut) {
+        self.client.give_up(reason);
+        self.server.give_up(reason);
+        let (visible, swapped) = (!self.is_1_3(), self.is_swapped());
+        let server = if swapped { &mut self.client } else { &mut self.server };
+        let heard = &mut server.heard;
+        let past = heard.certificate.is_some() || heard.hello_done || server.seen.ccs;
+        if reason == CertificateCut::Memory && visible && !past {
+            heard.certificate_cut.get_or_insert(reason);
+        }
     }
 
     /// Memory held for messages not yet complete.
@@ -125,6 +139,12 @@ impl TlsReader {
         facts.client_cert_seen = self.client_cert_seen();
         facts.alert = self.alert();
         facts.outcome = Some(self.handshake_outcome());
+        // A gap may have swallowed it whole.
+        let lost = server.seen.lossy && facts.server_hello && !server.heard.hello_done;
+        let none = facts.certificates.is_none() && facts.resumed != Some(true);
+        if lost && none && !self.is_1_3() {
+            facts.certificate_cut.get_or_insert(CertificateCut::Loss);
+        }
         facts
     }
 

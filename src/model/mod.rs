@@ -1,8 +1,9 @@
 //! The shared nouns. Imports nothing of ours but [`crate::bytes`].
 //!
-//! Reading order: [`time`], [`flow`], [`evidence`], [`verdict`], [`tls`], [`record`].
+//! Reading order: [`time`], [`flow`], [`evidence`], [`verdict`], [`tls`], [`certificate`], [`record`].
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod dtls;
 pub mod evidence;
 pub mod flow;

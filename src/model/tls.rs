@@ -1,6 +1,6 @@
 //! What a passive observer can know of a TLS handshake. Code points stay integers, so that an odd one is still reported.
 
-use super::{flow::Side, name::Name};
+use super::{certificate::Chain, flow::Side, name::Name};
 
 /// A protocol version as it stands on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +130,28 @@ impl HandshakeOutcome {
     }
 }
 
+/// Why a certificate that was sent in clear was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CertificateCut {
+    /// The message is longer than is kept of one.
+    Size,
+    /// The memory of all sessions together was used up.
+    Memory,
+    /// A part of it was not seen.
+    Loss,
+}
+
+impl CertificateCut {
+    /// Name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Memory => "memory",
+            Self::Loss => "loss",
+        }
+    }
+}
+
 /// An alert readable in clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsAlert {
@@ -179,6 +201,14 @@ pub struct TlsFacts {
     pub ech_offered: Option<bool>,
     /// Whether a non-empty client certificate was on the wire; `None` when hidden or not seen.
     pub client_cert_seen: Option<bool>,
+    /// The server's certificates as sent (hidden in TLS 1.3).
+    pub certificates: Option<Box<Chain>>,
+    /// Why they were not read although they were sent in clear.
+    pub certificate_cut: Option<CertificateCut>,
+    /// The client's certificates as sent.
+    pub client_certificates: Option<Box<Chain>>,
+    /// Why they were not read although they were sent in clear.
+    pub client_certificate_cut: Option<CertificateCut>,
     /// Client's first clear alert, or the server's.
     pub alert: Option<TlsAlert>,
     /// How the handshake ended.

@@ -22,6 +22,10 @@ pub(in crate::inspect) fn facts(
         server_hello: server_hello.is_some(),
         hello_retry_request: server.retry.is_some(),
         resumed: server_hello.filter(|hello| hello.version.is_1_3()).map(|hello| hello.psk),
+        certificates: server.chain.clone(),
+        client_certificates: client.chain.clone(),
+        certificate_cut: server.certificate_cut,
+        client_certificate_cut: client.certificate_cut,
         ..TlsFacts::default()
     };
     if let Some(hello) = client_hello {

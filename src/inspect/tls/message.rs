@@ -3,7 +3,11 @@
 use std::fmt;
 
 use super::hello::{ClientHello, ServerHello};
-use crate::bytes::{Cursor, Short};
+use crate::{
+    bytes::{Cursor, Short},
+    inspect::x509,
+    model::{certificate::Chain, tls::CertificateCut},
+};
 use tls_parser::{TlsCipherAu, TlsCipherKx, TlsCipherSuite};
 
 /// What one side's clear handshake messages said.
@@ -16,6 +20,10 @@ pub(in crate::inspect) struct Heard {
     pub(in crate::inspect) retry: Option<ServerHello>,
     /// `Certificate` seen; whether it held one.
     pub(in crate::inspect) certificate: Option<bool>,
+    /// The certificates in it: read once, when the message was complete.
+    pub(in crate::inspect) chain: Option<Box<Chain>>,
+    /// Why there is no chain although the message was sent.
+    pub(in crate::inspect) certificate_cut: Option<CertificateCut>,
     pub(in crate::inspect) hello_done: bool,
     pub(in crate::inspect) group: Option<u16>,
     pub(in crate::inspect) dh_bits: Option<u16>,
@@ -83,6 +91,12 @@ impl Message {
         self.kept.capacity()
     }
 
+    /// Whether a `Certificate` is being put together.
+    pub(in crate::inspect) fn is_certificate(&self) -> bool {
+        let [kind, ..] = self.head;
+        kind == CERTIFICATE && self.have == self.head.len()
+    }
+
     /// What a `ClientHello` that will not be completed said as far as it came.
     pub(in crate::inspect) fn partial_client_hello(&self) -> Option<ClientHello> {
         let [kind, ..] = self.head;
@@ -117,35 +131,61 @@ impl Message {
 
     fn wanted(&self) -> usize {
         let [kind, ..] = self.head;
-        let wanted = match kind {
-            CLIENT_HELLO | SERVER_HELLO => HELLO_BYTES_MAX,
-            SERVER_KEY_EXCHANGE => KEY_EXCHANGE_BYTES_MAX,
-            CERTIFICATE => 3,
-            _ => 0,
-        };
-        wanted.min(self.length)
+        wanted(kind, self.length)
     }
 
     fn end(&mut self, heard: &mut Heard) {
         let Self { head: [kind, ..], length, kept, .. } = std::mem::take(self);
+        heard.message(kind, &kept, length);
+    }
+
+    /// The rest will not come.
+    pub(in crate::inspect) fn cut(self, heard: &mut Heard, reason: CertificateCut) {
+        let [kind, ..] = self.head;
+        if self.have == self.head.len() {
+            heard.cut(kind, &self.kept, reason);
+        }
+    }
+}
+
+/// How many bytes of a message of this kind and length are kept.
+pub(in crate::inspect) fn wanted(kind: u8, length: usize) -> usize {
+    let wanted = match kind {
+        CLIENT_HELLO | SERVER_HELLO => HELLO_BYTES_MAX,
+        SERVER_KEY_EXCHANGE => KEY_EXCHANGE_BYTES_MAX,
+        // All of it or nothing: a part would tell no chain.
+        CERTIFICATE if length <= CERTIFICATE_BYTES_MAX => CERTIFICATE_BYTES_MAX,
+        CERTIFICATE => LIST_LENGTH_BYTES,
+        _ => 0,
+    };
+    wanted.min(length)
+}
+
+impl Heard {
+    /// A message of `length` bytes is over; `kept`: what was wanted of it.
+    pub(in crate::inspect) fn message(&mut self, kind: u8, kept: &[u8], length: usize) {
         let complete = kept.len() == length;
         match kind {
-            CLIENT_HELLO if heard.client_hello.is_none() => {
-                heard.client_hello = ClientHello::read(&kept, complete);
+            CLIENT_HELLO if self.client_hello.is_none() => {
+                self.client_hello = ClientHello::read(kept, complete);
             }
-            SERVER_HELLO => match ServerHello::read(&kept) {
-                Some(hello) if hello.retry => heard.retry = Some(hello),
-                hello => heard.server_hello = heard.server_hello.take().or(hello),
+            SERVER_HELLO => match ServerHello::read(kept) {
+                Some(hello) if hello.retry => self.retry = Some(hello),
+                hello => self.server_hello = self.server_hello.take().or(hello),
             },
-            CERTIFICATE => {
-                let list = Cursor::new(&kept).u24_be().unwrap_or_default();
-                heard.certificate.get_or_insert(list > 0);
+            CERTIFICATE if self.certificate.is_none() => {
+                if complete {
+                    self.certificate = Some(holds_certificate(kept).unwrap_or(false));
+                    self.chain = Some(Box::new(x509::read_chain(kept)));
+                } else {
+                    self.cut(kind, kept, CertificateCut::Size);
+                }
             }
-            SERVER_KEY_EXCHANGE => heard.key_exchange(&kept),
-            SERVER_HELLO_DONE => heard.hello_done = true,
+            SERVER_KEY_EXCHANGE => self.key_exchange(kept),
+            SERVER_HELLO_DONE => self.hello_done = true,
             _ => {}
         }
-        heard.legacy |= matches!(
+        self.legacy |= matches!(
             kind,
             CERTIFICATE
                 | SERVER_KEY_EXCHANGE
@@ -154,9 +194,15 @@ impl Message {
                 | CLIENT_KEY_EXCHANGE
         );
     }
-}
 
-impl Heard {
+    /// A message will not be completed: of a certificate it is known that there is one.
+    pub(in crate::inspect) fn cut(&mut self, kind: u8, kept: &[u8], reason: CertificateCut) {
+        if kind == CERTIFICATE && self.certificate.is_none() {
+            self.certificate = holds_certificate(kept);
+            self.certificate_cut = Some(reason);
+        }
+    }
+
     /// RFC 8422 section 5.4, RFC 5246 section 7.4.3; with PSK an identity hint comes first (RFC 4279, RFC 5489).
     fn key_exchange(&mut self, body: &[u8]) {
         let suite = self.server_hello.as_ref().and_then(|h| TlsCipherSuite::from_id(h.cipher));
@@ -179,6 +225,11 @@ impl Heard {
     }
 }
 
+/// Whether the list of a `Certificate` holds any; `None` if not even its length came.
+fn holds_certificate(kept: &[u8]) -> Option<bool> {
+    Cursor::new(kept).u24_be().ok().map(|list| list > 0)
+}
+
 fn skip_hint(cursor: &mut Cursor<'_>) -> Result<(), Short> {
     let length = cursor.u16_be()?;
     cursor.skip(usize::from(length))
@@ -186,7 +237,7 @@ fn skip_hint(cursor: &mut Cursor<'_>) -> Result<(), Short> {
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
-const CERTIFICATE: u8 = 11;
+pub(in crate::inspect) const CERTIFICATE: u8 = 11;
 const SERVER_KEY_EXCHANGE: u8 = 12;
 const CERTIFICATE_REQUEST: u8 = 13;
 const SERVER_HELLO_DONE: u8 = 14;
@@ -197,8 +248,13 @@ const KINDS: [u8; 19] = [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 21, 22,
 const NAMED_CURVE: u8 = 3;
 /// Bytes kept of a hello; what is behind is not read. Two sides: half of what a flow may hold while inspected.
 const HELLO_BYTES_MAX: usize = 16 * 1024;
-/// Bytes kept of a `ServerKeyExchange`: an identity hint and the curve, or the length of the prime.
-const KEY_EXCHANGE_BYTES_MAX: usize = 512;
+/// Bytes kept of a `ServerKeyExchange`: an identity hint, a group of up to 8192 bits with a public key in it, and the
+/// signature's algorithm.
+const KEY_EXCHANGE_BYTES_MAX: usize = 4096;
+/// Longest `Certificate` kept.
+pub(in crate::inspect) const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
+/// The length of the list that is a `Certificate`.
+const LIST_LENGTH_BYTES: usize = 3;
 /// Longest message believed; chains of certificates can be long.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Version, random and session id length.

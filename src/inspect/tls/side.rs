@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     detect::Start,
-    model::tls::{RecordHeader, TlsVersion},
+    model::tls::{CertificateCut, RecordHeader, TlsVersion},
 };
 
 /// Reader of one side.
@@ -166,7 +166,15 @@ impl SideReader {
     /// Memory held.
     pub(super) fn buffered(&self) -> usize {
         let resync = if matches!(self.phase, Phase::Resync(_)) { size_of::<Resync>() } else { 0 };
-        self.message.buffered().saturating_add(resync)
+        let chain = self.heard.chain.as_ref().map_or(0, |chain| chain.memory());
+        self.message.buffered().saturating_add(resync).saturating_add(chain)
+    }
+
+    /// No more will be read: a certificate that is not complete stays unread.
+    pub(super) fn give_up(&mut self, reason: CertificateCut) {
+        if self.message.is_certificate() {
+            std::mem::take(&mut self.message).cut(&mut self.heard, reason);
+        }
     }
 
     /// A hello that was begun and not finished.
@@ -243,6 +251,10 @@ impl SideReader {
     /// Drops the message being put together; a `ClientHello` says what it can.
     fn cut_message(&mut self) {
         let message = std::mem::take(&mut self.message);
+        if message.is_certificate() {
+            message.cut(&mut self.heard, CertificateCut::Loss);
+            return;
+        }
         if self.heard.client_hello.is_none()
             && let Some(hello) = message.partial_client_hello()
         {

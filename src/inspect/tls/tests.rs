@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{message::CERTIFICATE_BYTES_MAX, *};
 
 /// RFC 8448 section 3: `ClientHello` and `ServerHello` of a simple 1-RTT handshake, as records.
 const RFC_8448_CLIENT: &str = "
@@ -12,6 +12,8 @@ const RFC_8448_CLIENT: &str = "
 const RFC_8448_SERVER: &str = "
     160303005a020000560303a6af06a4121860dc5e6e60249cd34c95930c8ac5cb1434dac155772ed3e26928001301 00
     002e00330024001d0020c9828876112095fe66762bdbf7c672e156d6cc253b833df1dd69b1b04e751f0f002b00020304";
+
+mod certificates;
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
