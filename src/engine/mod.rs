@@ -127,6 +127,8 @@ struct Shard {
 #[derive(Debug, Default)]
 struct Data {
     work: Work,
+    /// The outcome as soon as it was known for good: later loss takes nothing back.
+    outcome: Option<Outcome>,
     /// Memory of the session as last accounted.
     session_bytes: usize,
     /// Memory of what is known, once settled and as last accounted.
@@ -149,8 +151,6 @@ enum Work {
 #[derive(Debug)]
 struct Settled {
     summary: Summary,
-    /// The outcome when it settled, if it was known.
-    outcome: Option<Outcome>,
     steps: Vec<TraceStep>,
 }
 
@@ -409,16 +409,12 @@ fn record(
     flow: &mut Flow<Data>,
     event: Option<&'static str>,
 ) -> Record {
-    let verdict = match &flow.data.work {
+    let mut verdict = match &flow.data.work {
         Work::Silent => Summary::default().verdict(flow, Stage::Over),
         Work::Watched(session) => session.summary().verdict(flow, Stage::Open),
-        Work::Settled(settled) => {
-            let mut verdict = settled.summary.verdict(flow, Stage::Over);
-            // What was known when the session settled stays: later loss takes nothing back.
-            verdict.outcome = settled.outcome.unwrap_or(verdict.outcome);
-            verdict
-        }
+        Work::Settled(settled) => settled.summary.verdict(flow, Stage::Over),
     };
+    verdict.outcome = flow.data.outcome.unwrap_or(verdict.outcome);
     let scope = settings.scopes.name(flow.key.scope);
     let mut record = report::record(flow, &verdict, vantages, scope, &settings.context);
     record.event = event;
@@ -485,7 +481,19 @@ fn work(
     }
     if over {
         close(flow, Close::End);
+    } else if flow.data.outcome.is_none()
+        && let Work::Watched(session) = &flow.data.work
+        && session.is_taken()
+    {
+        settle_outcome(flow, &session.summary());
     }
+}
+
+/// Keeps the outcome, if it is known.
+fn settle_outcome(flow: &mut Flow<Data>, summary: &Summary) {
+    let outcome = summary.verdict(flow, Stage::Over).outcome;
+    let outcome = Some(outcome).filter(|outcome| *outcome != Outcome::Unknown);
+    flow.data.outcome = flow.data.outcome.or(outcome);
 }
 
 /// Begins a session with the first payload; what has no payload to read is settled at once.
@@ -493,8 +501,7 @@ fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
     match segment.transport {
         Transport::Esp => {
             let summary = Summary::esp(segment);
-            flow.data.work =
-                Work::Settled(Box::new(Settled { summary, outcome: None, steps: Vec::new() }));
+            flow.data.work = Work::Settled(Box::new(Settled { summary, steps: Vec::new() }));
             flow.data.settled = true;
         }
         Transport::Tcp | Transport::Udp if segment.payload_len > 0 => {
@@ -517,9 +524,8 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
     let Work::Watched(session) = std::mem::take(&mut flow.data.work) else { return false };
     let (mut summary, steps) = session.into_summary();
     summary.shrink();
-    let outcome = summary.verdict(flow, Stage::Over).outcome;
-    let outcome = Some(outcome).filter(|outcome| *outcome != Outcome::Unknown);
-    flow.data.work = Work::Settled(Box::new(Settled { summary, outcome, steps }));
+    settle_outcome(flow, &summary);
+    flow.data.work = Work::Settled(Box::new(Settled { summary, steps }));
     flow.data.session_bytes = 0;
     flow.data.settled = true;
     true

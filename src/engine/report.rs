@@ -9,11 +9,14 @@ use super::scopes::Network;
 use crate::{
     detect::DETECTORS,
     flow::{Direction, Flow, VantageTable},
-    inspect::tls::{alert_name, cipher_name, group_name},
+    inspect::tls::{alert_name, cipher_name, compression_name, group_name, signature_name},
     model::{
         FlowKey, Side, Verdict,
         record::{AlertRecord, EvidenceRecord, Record, SCHEMA_VERSION, TlsRecord, VantageRecord},
-        tls::{HandshakeOutcome, TlsFacts, TlsVersion},
+        tls::{
+            CertificateCut, HandshakeOutcome, KeyExchange, Resumption, TlsAlert, TlsFacts,
+            TlsVersion,
+        },
     },
 };
 
@@ -102,39 +105,78 @@ fn vantage_records<'f>(
 }
 
 fn tls_record(facts: &TlsFacts) -> TlsRecord {
-    let hex = |code: u16| format!("0x{code:04x}");
     TlsRecord {
         version: facts.version.and_then(TlsVersion::name),
         version_offered: facts.version_offered.and_then(TlsVersion::name),
-        cipher: facts.cipher.map(|c| cipher_name(c).map_or_else(|| hex(c), str::to_owned)),
+        versions_offered: version_names(&facts.versions_offered),
+        cipher: facts.cipher.map(|id| named(cipher_name(id), id)),
         cipher_id: facts.cipher.map(hex),
-        group: facts.group.map(|g| group_name(g).map_or_else(|| hex(g), str::to_owned)),
-        pq: facts.group.map(is_post_quantum),
+        ciphers_offered: facts.ciphers_offered,
+        key_exchange: facts.key_exchange.map(KeyExchange::name),
+        group: facts.group.map(|id| named(group_name(id), id)),
+        groups_offered: facts.groups_offered.iter().map(|id| named(group_name(*id), *id)).collect(),
+        pq: facts.pq,
+        pq_offered: facts.pq_offered,
+        dh_bits: facts.dh_bits,
+        signature_algorithm: facts.signature_algorithm.map(|id| named(signature_name(id), id)),
+        compression: facts.compression.map(|id| named(compression_name(id), id.into())),
         sni: facts.sni.clone(),
         alpn: facts.alpn.clone(),
         alpn_offered: facts.alpn_offered.clone(),
+        ech_offered: facts.ech_offered,
+        ech_grease: facts.ech_grease,
         resumed: facts.resumed,
+        resumption: facts.resumption.map(Resumption::name),
         early_data: facts.early_data_offered,
+        early_data_sent: facts.early_data_sent,
+        early_data_accepted: facts.early_data_accepted,
+        secure_renegotiation: facts.secure_renegotiation,
+        renegotiated: facts.renegotiated,
+        extended_master_secret: facts.extended_master_secret,
         hello_retry_request: facts.hello_retry_request,
+        downgrade_sentinel: facts.downgrade_sentinel,
         outcome: facts.outcome.map(HandshakeOutcome::name),
-        alert: facts.alert.map(|alert| AlertRecord {
-            direction: alert.side.direction(),
-            level: if alert.level == 1 { "warning" } else { "fatal" },
-            description: alert_name(alert.description)
-                .map_or_else(|| alert.description.to_string(), str::to_owned),
-        }),
+        alert: facts.alert.map(alert_record),
         client_cert: match facts.client_cert_seen {
             Some(true) => "yes",
             Some(false) => "no",
             None => "unknown",
         },
         client_cert_seen: facts.client_cert_seen,
+        client_cert_requested: facts.client_cert_requested,
+        certificate_cut: facts.certificate_cut.map(CertificateCut::name),
+        ja3: facts.ja3.map(|ja3| ja3.to_string()),
+        ja4: facts.ja4.map(|ja4| ja4.to_string()),
     }
 }
 
-/// ML-KEM and its hybrids, and the Kyber draft (IANA TLS Supported Groups).
-const fn is_post_quantum(group: u16) -> bool {
-    matches!(group, 0x0200..=0x0202 | 0x11eb..=0x11ee | 0x6399 | 0x639a)
+fn alert_record(alert: TlsAlert) -> AlertRecord {
+    let description = alert_name(alert.description);
+    AlertRecord {
+        direction: alert.side.direction(),
+        level: if alert.level == 1 { "warning" } else { "fatal" },
+        description: description.map_or_else(|| alert.description.to_string(), str::to_owned),
+    }
+}
+
+/// The versions that have a name, once each: drafts are called after what became of them.
+fn version_names(versions: &[TlsVersion]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for name in versions.iter().filter_map(|version| version.name()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// A code by its name, or as a number.
+fn named(name: Option<&'static str>, id: u16) -> String {
+    name.map_or_else(|| hex(id), str::to_owned)
+}
+
+fn hex(id: u16) -> String {
+    format!("0x{id:04x}")
 }
 
 /// Community ID v1 with seed 0 (Corelight community-id-spec).

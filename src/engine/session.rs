@@ -196,6 +196,11 @@ impl Session {
         matches!(self.phase, Phase::Over)
     }
 
+    /// Whether a handshake has reached protection, although more may be learnt.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(&self.phase, Phase::Handshake(reader) if reader.is_taken())
+    }
+
     /// The client's stream, and whether the grammar says so.
     pub(super) const fn client(&self) -> (usize, bool) {
         (self.client, self.roles_by_payload)

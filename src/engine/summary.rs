@@ -6,7 +6,7 @@ use crate::{
     flow::Flow,
     inspect::{Reader, esp},
     model::{
-        AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Name, Origin, Outcome,
+        AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Origin, Outcome,
         PlaintextReason, Roles, Segment, Side, State, Transport, UnknownReason, Verdict,
         evidence::EVIDENCE_MAX,
         tls::{CertificateCut, HandshakeOutcome, TlsFacts},
@@ -41,7 +41,7 @@ pub struct Summary {
     heuristic: bool,
     /// The connection was closed.
     ended: bool,
-    tls: Option<(TlsFacts, Outcome)>,
+    tls: Option<Box<(TlsFacts, Outcome)>>,
     /// Bounds that were reached.
     pub(super) reached: Reached,
 }
@@ -209,7 +209,7 @@ impl Summary {
         {
             self.app = Some((alpn, AppSource::Alpn));
         }
-        self.tls = Some((facts, outcome));
+        self.tls = Some(Box::new((facts, outcome)));
     }
 
     /// Watching ended without a match.
@@ -266,24 +266,21 @@ impl Summary {
 
     /// Memory held, in bytes.
     pub(super) fn memory(&self) -> usize {
-        let names = self
-            .tls
-            .iter()
-            .flat_map(|(facts, _)| facts.alpn_offered.iter().chain(&facts.alpn).chain(&facts.sni));
-        let offered = self.tls.as_ref().map_or(0, |(facts, _)| facts.alpn_offered.capacity());
+        let facts = self.tls.as_ref().map_or(0, |tls| {
+            let (facts, _) = &**tls;
+            size_of::<(TlsFacts, Outcome)>() + facts.memory()
+        });
         size_of::<Self>()
             + self.layers.capacity() * size_of::<&str>()
             + self.evidence.capacity() * size_of::<Evidence>()
-            + offered * size_of::<Name>()
-            + self.tls.as_ref().map_or(0, |(facts, _)| chains(facts))
-            + names.map(|name| name.as_str().len()).sum::<usize>()
+            + facts
     }
 
     /// Nothing more will be learnt: gives back what was reserved for it.
     pub(super) fn shrink(&mut self) {
         self.layers.shrink_to_fit();
         self.evidence.shrink_to_fit();
-        if let Some((facts, _)) = &mut self.tls {
+        if let Some((facts, _)) = self.tls.as_deref_mut() {
             facts.alpn_offered.shrink_to_fit();
         }
     }
@@ -292,10 +289,11 @@ impl Summary {
     pub(super) fn trim(&mut self) -> bool {
         let before = self.memory();
         self.evidence.truncate(EVIDENCE_KEPT);
-        if let Some((facts, _)) = &mut self.tls {
+        if let Some((facts, _)) = self.tls.as_deref_mut() {
             if !facts.alpn_offered.is_empty() {
                 (facts.alpn_offered, facts.alpn_cut) = (Vec::new(), true);
             }
+            (facts.versions_offered, facts.groups_offered) = (Vec::new(), Vec::new());
             if facts.certificates.take().is_some() {
                 facts.certificate_cut = Some(CertificateCut::Memory);
             }
@@ -309,7 +307,7 @@ impl Summary {
 
     /// Whether the client offered more protocols than are kept.
     pub(super) fn is_cut(&self) -> bool {
-        self.tls.as_ref().is_some_and(|(facts, _)| facts.alpn_cut)
+        self.tls.as_deref().is_some_and(|(facts, _)| facts.alpn_cut)
     }
 
     /// The verdict on `flow`. While its session is open, only what later bytes cannot take back is said.
@@ -345,24 +343,26 @@ impl Summary {
             confidence: decided.then(|| self.confidence()),
             unknown_reason: (!decided).then(|| self.unknown_reason(flow)),
             evidence: self.evidence.clone(),
-            tls: self.tls.as_ref().map(|(facts, outcome)| {
-                let ended = match outcome {
-                    Outcome::Established => HandshakeOutcome::Completed,
-                    Outcome::Refused if facts.alert.is_some() => HandshakeOutcome::Alert,
-                    Outcome::Refused | Outcome::Attempt => HandshakeOutcome::Abandoned,
-                    Outcome::Unknown => HandshakeOutcome::Unknown,
-                };
-                Box::new(TlsFacts {
-                    outcome: Some(facts.outcome.unwrap_or(ended)),
-                    ..facts.clone()
-                })
+            tls: self.tls.as_deref().map(|(facts, _)| {
+                let outcome = Some(self.handshake_outcome(facts, flow));
+                Box::new(TlsFacts { outcome, ..facts.clone() })
             }),
+        }
+    }
+
+    /// How the handshake ended. A connection that was closed before it was done left it half-way, if all of it was seen.
+    fn handshake_outcome<T>(&self, facts: &TlsFacts, flow: &Flow<T>) -> HandshakeOutcome {
+        match facts.outcome.unwrap_or(HandshakeOutcome::Unknown) {
+            HandshakeOutcome::Unknown if self.ended && is_whole(flow) && facts.client_hello => {
+                HandshakeOutcome::Abandoned
+            }
+            outcome => outcome,
         }
     }
 
     /// Whether what comes next may yet decide: a preamble, or a handshake whose cipher is not known (it may be NULL).
     fn may_turn(&self) -> bool {
-        let hello_only = self.tls.as_ref().is_some_and(|(facts, _)| !facts.server_hello);
+        let hello_only = self.tls.as_deref().is_some_and(|(facts, _)| !facts.server_hello);
         let may_be_null = self.encryption != Some(Encryption::Quic);
         self.encryption.is_none() || hello_only && may_be_null && !self.midstream
     }
@@ -410,7 +410,8 @@ impl Summary {
         if self.opaque_layer || self.accepted {
             return Outcome::Established;
         }
-        if let Some((_, outcome @ (Outcome::Established | Outcome::Refused))) = &self.tls {
+        if let Some((_, outcome @ (Outcome::Established | Outcome::Refused))) = self.tls.as_deref()
+        {
             return *outcome;
         }
         match self.fits {
@@ -426,7 +427,7 @@ impl Summary {
 
     /// TLS: both sides have reached protection.
     fn is_handshake_done(&self) -> bool {
-        matches!(&self.tls, Some((_, Outcome::Established)))
+        matches!(self.tls.as_deref(), Some((_, Outcome::Established)))
     }
 
     /// One side proved the protocol: did the other answer?
@@ -462,15 +463,6 @@ impl Summary {
             None => UnknownReason::TooShort,
         }
     }
-}
-
-/// Memory of the certificates.
-fn chains(facts: &TlsFacts) -> usize {
-    [&facts.certificates, &facts.client_certificates]
-        .into_iter()
-        .flatten()
-        .map(|chain| chain.memory())
-        .sum()
 }
 
 /// Whether a verdict is given on a session that goes on or on one that has told all it could.

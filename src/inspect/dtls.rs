@@ -9,7 +9,7 @@ use std::fmt;
 use super::{
     pieces::Pieces,
     tls::{
-        facts::facts,
+        facts::{Sides, facts, resumption},
         hello::ClientHello,
         is_null_cipher,
         message::{CERTIFICATE, Heard, wanted},
@@ -21,6 +21,7 @@ use crate::{
     model::{
         Outcome, Side,
         dtls::{DtlsRecord, Fragment},
+        fingerprint::Carrier,
         tls::{CertificateCut, HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
     },
 };
@@ -129,15 +130,18 @@ impl DtlsReader {
     /// The facts so far.
     pub fn finish(&self) -> TlsFacts {
         let (client, server) = (&self.client, &self.server);
-        let partial = client.partial_client_hello();
-        let mut facts = facts(&client.heard, &server.heard, partial.as_ref());
+        let mut facts = facts(Sides {
+            client: &client.heard,
+            server: &server.heard,
+            partial: client.partial_client_hello(),
+            client_whole: client.is_unbroken(),
+            server_whole: server.is_unbroken(),
+            carrier: Carrier::Dtls,
+        });
         facts.version = facts.version.or(server.version).or(client.version);
-        let hidden = facts.version.is_none_or(TlsVersion::is_1_3);
-        // Every message up to the sealed ones was read, and none was a certificate.
-        let unbroken = client.read & client.read.wrapping_add(1) == 0;
-        let whole = client.sealed > 0 && client.heard.client_hello.is_some() && unbroken;
-        let seen = client.heard.certificate.or_else(|| whole.then_some(false));
-        facts.client_cert_seen = seen.filter(|_| !hidden);
+        if facts.version.is_some_and(|version| !version.is_1_3()) {
+            self.tell_legacy(&mut facts);
+        }
         let of = |side: Side| {
             let (level, description) = self.side(side).alert?;
             Some(TlsAlert { side, level, description })
@@ -149,6 +153,23 @@ impl DtlsReader {
             Outcome::Attempt | Outcome::Unknown => HandshakeOutcome::Unknown,
         });
         facts
+    }
+
+    /// What is in clear only up to DTLS 1.2. That a datagram is missing shows only in the numbers of what follows:
+    /// absence is a fact only before a message that comes later in every handshake.
+    fn tell_legacy(&self, facts: &mut TlsFacts) {
+        let (client, server) = (&self.client, &self.server);
+        let session = client.heard.client_hello.as_ref().and_then(|hello| hello.session);
+        let hello = server.heard.server_hello.as_ref();
+        let echoed = session.is_some() && hello.is_some_and(|hello| hello.session == session);
+        facts.resumed = if server.heard.legacy { Some(false) } else { echoed.then_some(true) };
+        let resumed = facts.resumed == Some(true);
+        facts.resumption = if resumed { resumption(&client.heard) } else { None };
+        let none = client.is_unbroken() && client.heard.legacy || resumed;
+        facts.client_cert_seen = client.heard.certificate.or_else(|| none.then_some(false));
+        let asked = server.heard.certificate_request || client.heard.certificate.is_some();
+        let none = server.is_unbroken() && server.heard.hello_done || resumed;
+        facts.client_cert_requested = if asked { Some(true) } else { none.then_some(false) };
     }
 
     const fn side(&self, side: Side) -> &SideReader {
@@ -176,6 +197,11 @@ impl DtlsReader {
 }
 
 impl SideReader {
+    /// Whether the messages read are the first, without a gap.
+    const fn is_unbroken(&self) -> bool {
+        self.read & self.read.wrapping_add(1) == 0
+    }
+
     fn datagram(&mut self, datagram: &[u8]) {
         let mut cursor = Cursor::new(datagram);
         while let Ok(first) = cursor.peek() {

@@ -118,6 +118,14 @@ impl Reader {
         }
     }
 
+    /// Whether both sides have reached protection, although more may be learnt.
+    pub fn is_taken(&self) -> bool {
+        match self {
+            Self::Tls(reader) => reader.is_taken(),
+            Self::Dtls(_) | Self::Quic(_) | Self::Tds(_) => false,
+        }
+    }
+
     /// What became of the handshake, if the flow ended now.
     pub fn outcome(&self) -> Outcome {
         match self {

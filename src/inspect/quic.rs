@@ -9,7 +9,7 @@ mod keys;
 use super::{
     pieces::Pieces,
     tls::{
-        facts::facts,
+        facts::{Sides, facts},
         message::{Heard, Message},
     },
 };
@@ -17,6 +17,7 @@ use crate::{
     detect::Datagrams,
     model::{
         Outcome, Side,
+        fingerprint::Carrier,
         quic::{FIXED, LONG, LongHeader, LongType},
         tls::{HandshakeOutcome, TlsAlert, TlsFacts},
     },
@@ -51,6 +52,8 @@ struct SideReader {
     closed: bool,
     datagrams: u32,
     long: bool,
+    /// Sent early data.
+    early: bool,
     /// Packets behind the Initial ones, whose keys only the two sides have.
     sealed: u32,
 }
@@ -106,7 +109,16 @@ impl QuicReader {
 
     /// The facts so far.
     pub fn finish(&self) -> TlsFacts {
-        let mut facts = facts(&self.client.heard, &self.server.heard, self.partial().as_ref());
+        let mut facts = facts(Sides {
+            client: &self.client.heard,
+            server: &self.server.heard,
+            partial: self.partial(),
+            // The handshake is read from its first byte or not at all.
+            client_whole: true,
+            server_whole: true,
+            carrier: Carrier::Quic,
+        });
+        facts.early_data_sent = self.client.early.then_some(true);
         if let Some(hello) = &self.google {
             facts.sni.clone_from(&hello.sni);
             facts.client_hello = true;
@@ -185,6 +197,7 @@ impl QuicReader {
         let reader = self.side_mut(side);
         reader.long |= known || header.kind == LongType::Other;
         match header.kind {
+            LongType::ZeroRtt => reader.early |= side == Side::Client,
             LongType::Handshake => reader.sealed = reader.sealed.saturating_add(1),
             LongType::Initial if reader.is_wanted() => {
                 let packet = bytes.get(..header.end).unwrap_or(bytes);

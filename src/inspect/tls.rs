@@ -5,6 +5,7 @@
 //! irrelevant. Absence is a fact only where nothing was lost: otherwise it is `None`.
 
 pub(super) mod facts;
+mod fingerprint;
 pub(super) mod hello;
 pub(super) mod message;
 mod names;
@@ -16,14 +17,19 @@ use crate::{
     detect::Start,
     model::{
         Outcome, Side,
+        fingerprint::Carrier,
         tls::{CertificateCut, HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
     },
 };
 
+use facts::{Sides, resumption};
 use hello::{ClientHello, ServerHello};
 use side::{FATAL, SideReader};
 
-pub use names::{alert_name, cipher_name, group_name, is_null_cipher};
+pub use names::{
+    alert_name, cipher_name, compression_name, group_name, is_null_cipher, is_post_quantum,
+    key_exchange, signature_name,
+};
 
 /// Most memory one reader holds besides itself for what is not complete: a certificate of each side, or where the
 /// records go on.
@@ -92,13 +98,27 @@ impl TlsReader {
         if ends.iter().all(|end| end.is_stopped()) || self.mismatched() && self.is_client_read() {
             return true;
         }
-        if self.refusing_alert() || self.completed() && !self.is_client_alert() {
+        if self.refusing_alert() || self.is_taken() && self.is_past_renegotiation() {
             return true;
         }
         // Joined late or one side only: what was not said by now will not be said.
         let early = self.client_hello().is_some_and(|hello| hello.early_data == Some(true));
         let enough = if early { EARLY_RECORDS_MAX } else { LATE_RECORDS };
         ends.iter().any(|end| end.seen.data >= enough || end.sslv2.sealed >= enough)
+    }
+
+    /// Whether both sides have reached protection; only a second handshake may still be told of.
+    pub fn is_taken(&self) -> bool {
+        self.completed() && !self.is_client_alert()
+    }
+
+    /// Whether no second handshake is awaited: up to TLS 1.2 it may follow the first request.
+    fn is_past_renegotiation(&self) -> bool {
+        let ends = [&self.client, &self.server];
+        self.is_1_3()
+            || self.server_hello().is_none()
+            || self.renegotiated().is_some()
+            || ends.iter().any(|end| end.seen.data >= RENEGOTIATION_RECORDS || end.seen.lossy)
     }
 
     /// What became of the handshake, if the flow ended now.
@@ -128,15 +148,31 @@ impl TlsReader {
     pub fn finish(&self) -> TlsFacts {
         let (client, server) = (self.tls_client(), self.tls_server());
         let partial = client.partial().partial_client_hello();
-        let mut facts = facts::facts(&client.heard, &server.heard, partial.as_ref());
+        let mut facts = facts::facts(Sides {
+            client: &client.heard,
+            server: &server.heard,
+            partial,
+            client_whole: client.seen.hello_whole,
+            server_whole: server.seen.hello_whole,
+            carrier: Carrier::Tcp,
+        });
         facts.version = self.version();
         facts.version_offered =
             facts.version_offered.or_else(|| client.sslv2.client_hello.map(TlsVersion));
         facts.cipher_sslv2 = client.sslv2.cipher;
         facts.client_hello |= client.sslv2.client_hello.is_some();
         facts.server_hello |= server.sslv2.server_hello.is_some();
-        facts.resumed = self.resumed();
+        if !self.is_1_3() {
+            facts.resumed = self.resumed();
+            facts.resumption =
+                facts.resumed.filter(|resumed| *resumed).and_then(|_| resumption(&client.heard));
+            facts.renegotiated = self.renegotiated();
+        }
         facts.client_cert_seen = self.client_cert_seen();
+        facts.client_cert_requested = self.client_cert_requested(facts.resumed);
+        // Only early data comes between the hellos.
+        let early = facts.early_data_offered == Some(true) && client.seen.data_between_hellos;
+        facts.early_data_sent = early.then_some(true);
         facts.alert = self.alert();
         facts.outcome = Some(self.handshake_outcome());
         // A gap may have swallowed it whole.
@@ -284,10 +320,7 @@ impl TlsReader {
         if let Some(resumed) = server.sslv2.server_hello {
             return Some(resumed);
         }
-        let hello = self.server_hello()?;
-        if hello.version.is_1_3() {
-            return Some(hello.psk);
-        }
+        self.server_hello()?;
         if server.heard.certificate.is_some() || server.heard.hello_done {
             return Some(false);
         }
@@ -302,6 +335,24 @@ impl TlsReader {
         let visible = self.version().is_some_and(|version| !version.is_1_3());
         let passed = client.seen.ccs || client.sslv2.cipher.is_some();
         (visible && passed && !client.seen.lossy).then_some(false)
+    }
+
+    /// Whether the server asked for a certificate: up to TLS 1.2 that is in clear, and no client sends one unasked.
+    fn client_cert_requested(&self, resumed: Option<bool>) -> Option<bool> {
+        let (client, server) = (&self.tls_client().heard, self.tls_server());
+        if server.heard.certificate_request || client.certificate.is_some() {
+            return Some(true);
+        }
+        let visible = self.server_hello().is_some_and(|hello| !hello.version.is_1_3());
+        let past = server.heard.hello_done || resumed == Some(true);
+        (visible && past && !server.seen.lossy).then_some(false)
+    }
+
+    /// Whether a second handshake was seen behind the first: sealed, but its records are told apart from data.
+    fn renegotiated(&self) -> Option<bool> {
+        let again = |end: &SideReader| end.seen.sealed_messages > 1;
+        let both = again(self.tls_client()) && self.completed();
+        (both && self.server_hello().is_some()).then_some(true)
     }
 
     /// The gravest, and of two alike the client's.
@@ -329,6 +380,8 @@ impl TlsReader {
 
 /// Application data records after which a flow joined late, or seen from one side, has shown what it will.
 const LATE_RECORDS: u32 = 8;
+/// The same after a handshake up to TLS 1.2: a server that wants a certificate for some requests only asks by then.
+const RENEGOTIATION_RECORDS: u32 = 4;
 /// The same while early data may run ahead of the server's hello.
 const EARLY_RECORDS_MAX: u32 = 64;
 /// A client that leaves says so once, or adds `close_notify`.

@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod dtls;
 pub mod evidence;
+pub mod fingerprint;
 pub mod flow;
 pub mod name;
 pub mod packet;

@@ -121,26 +121,60 @@ pub struct TlsRecord {
     pub version: Option<&'static str>,
     /// Highest version the client offered.
     pub version_offered: Option<&'static str>,
+    /// Versions offered, in the client's order.
+    pub versions_offered: Vec<&'static str>,
     /// IANA name of the cipher suite, or its code where it has none.
     pub cipher: Option<String>,
     /// Cipher suite code, `0x1301`.
     pub cipher_id: Option<String>,
+    /// Number of suites offered.
+    pub ciphers_offered: Option<u16>,
+    /// How the key was agreed on.
+    pub key_exchange: Option<&'static str>,
     /// Named group of the key exchange.
     pub group: Option<String>,
-    /// Whether that group is post-quantum (hybrid included).
+    /// Groups offered, in the client's order.
+    pub groups_offered: Vec<String>,
+    /// Whether the group used is post-quantum (hybrid included).
     pub pq: Option<bool>,
+    /// Whether such a group was offered.
+    pub pq_offered: Option<bool>,
+    /// Size of the prime of a finite-field key exchange.
+    pub dh_bits: Option<u16>,
+    /// Algorithm of the server's signature in the key exchange.
+    pub signature_algorithm: Option<String>,
+    /// IANA name of the compression method.
+    pub compression: Option<String>,
     /// Server name asked for.
     pub sni: Option<Name>,
     /// Protocol chosen.
     pub alpn: Option<Name>,
     /// Protocols offered.
     pub alpn_offered: Vec<Name>,
+    /// Encrypted Client Hello offered, genuine or GREASE.
+    pub ech_offered: Option<bool>,
+    /// Whether it was GREASE, where that shows.
+    pub ech_grease: Option<bool>,
     /// Session resumed.
     pub resumed: Option<bool>,
+    /// How it was resumed.
+    pub resumption: Option<&'static str>,
     /// Early data offered.
     pub early_data: Option<bool>,
+    /// Early data seen.
+    pub early_data_sent: Option<bool>,
+    /// `false` where the answer rules it out.
+    pub early_data_accepted: Option<bool>,
+    /// Secure renegotiation is supported by the server.
+    pub secure_renegotiation: Option<bool>,
+    /// A second handshake was seen.
+    pub renegotiated: Option<bool>,
+    /// The master secret is bound to the handshake.
+    pub extended_master_secret: Option<bool>,
     /// The server asked for a second hello.
-    pub hello_retry_request: bool,
+    pub hello_retry_request: Option<bool>,
+    /// The server says that it could have chosen a newer version.
+    pub downgrade_sentinel: Option<bool>,
     /// How the handshake ended.
     pub outcome: Option<&'static str>,
     /// A fatal or warning alert in clear.
@@ -149,6 +183,14 @@ pub struct TlsRecord {
     pub client_cert: &'static str,
     /// The same for tools: null when it cannot be known.
     pub client_cert_seen: Option<bool>,
+    /// The server asked for a client certificate.
+    pub client_cert_requested: Option<bool>,
+    /// Why the server's certificates were not read though in clear.
+    pub certificate_cut: Option<&'static str>,
+    /// JA3 of the first hello.
+    pub ja3: Option<String>,
+    /// JA4 of the first hello.
+    pub ja4: Option<String>,
 }
 
 /// A clear TLS alert.

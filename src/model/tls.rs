@@ -1,6 +1,11 @@
 //! What a passive observer can know of a TLS handshake. Code points stay integers, so that an odd one is still reported.
 
-use super::{certificate::Chain, flow::Side, name::Name};
+use super::{
+    certificate::Chain,
+    fingerprint::{Ja3, Ja4},
+    flow::Side,
+    name::Name,
+};
 
 /// A protocol version as it stands on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +123,24 @@ pub enum HandshakeOutcome {
     Unknown,
 }
 
+impl TlsFacts {
+    /// Memory held besides itself, in bytes.
+    pub fn memory(&self) -> usize {
+        let names = self.alpn_offered.iter().chain(&self.alpn).chain(&self.sni);
+        let chains = self.certificates.iter().chain(&self.client_certificates);
+        let lists = [
+            self.alpn_offered.capacity().saturating_mul(size_of::<Name>()),
+            self.versions_offered.capacity().saturating_mul(size_of::<TlsVersion>()),
+            self.groups_offered.capacity().saturating_mul(size_of::<u16>()),
+        ];
+        names
+            .map(|name| name.as_str().len())
+            .chain(chains.map(|chain| chain.memory()))
+            .chain(lists)
+            .fold(0, usize::saturating_add)
+    }
+}
+
 impl HandshakeOutcome {
     /// Name in records.
     pub const fn name(self) -> &'static str {
@@ -126,6 +149,113 @@ impl HandshakeOutcome {
             Self::Alert => "alert",
             Self::Abandoned => "abandoned",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How the two sides agree on a key: by the cipher suite up to TLS 1.2, by group and pre-shared key in TLS 1.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyExchange {
+    /// None at all.
+    Null,
+    /// Encrypted to the key of the server's certificate.
+    Rsa,
+    /// Diffie-Hellman with the key of a certificate.
+    Dh,
+    /// Diffie-Hellman with a fresh key.
+    Dhe,
+    /// The same without authentication.
+    DhAnon,
+    /// Elliptic curves, with the key of a certificate.
+    Ecdh,
+    /// Elliptic curves, with a fresh key.
+    Ecdhe,
+    /// The same without authentication.
+    EcdhAnon,
+    /// Elliptic curves and ML-KEM.
+    EcdheMlkem,
+    /// Elliptic curves and Kyber, the draft of ML-KEM.
+    EcdheKyber,
+    /// ML-KEM alone.
+    Mlkem,
+    /// A pre-shared key alone.
+    Psk,
+    /// A pre-shared key and `RSA`.
+    RsaPsk,
+    /// A pre-shared key and `DHE`.
+    DhePsk,
+    /// A pre-shared key and `ECDHE`.
+    EcdhePsk,
+    /// A pre-shared key (a resumed session's, too) and `ECDHE_MLKEM`.
+    EcdheMlkemPsk,
+    /// A pre-shared key and `ECDHE_KYBER`.
+    EcdheKyberPsk,
+    /// A pre-shared key and `MLKEM`.
+    MlkemPsk,
+    /// Kerberos.
+    Krb5,
+    /// Secure Remote Password.
+    Srp,
+    /// Dragonfly with elliptic curves.
+    Eccpwd,
+    /// J-PAKE with elliptic curves.
+    Ecjpake,
+    /// VKO of GOST R 34.10-2012.
+    Gost,
+}
+
+impl KeyExchange {
+    /// Name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Rsa => "RSA",
+            Self::Dh => "DH",
+            Self::Dhe => "DHE",
+            Self::DhAnon => "DH_anon",
+            Self::Ecdh => "ECDH",
+            Self::Ecdhe => "ECDHE",
+            Self::EcdhAnon => "ECDH_anon",
+            Self::EcdheMlkem => "ECDHE_MLKEM",
+            Self::EcdheKyber => "ECDHE_KYBER",
+            Self::Mlkem => "MLKEM",
+            Self::Psk => "PSK",
+            Self::RsaPsk => "RSA_PSK",
+            Self::DhePsk => "DHE_PSK",
+            Self::EcdhePsk => "ECDHE_PSK",
+            Self::EcdheMlkemPsk => "ECDHE_MLKEM_PSK",
+            Self::EcdheKyberPsk => "ECDHE_KYBER_PSK",
+            Self::MlkemPsk => "MLKEM_PSK",
+            Self::Krb5 => "KRB5",
+            Self::Srp => "SRP",
+            Self::Eccpwd => "ECCPWD",
+            Self::Ecjpake => "ECJPAKE",
+            Self::Gost => "GOST",
+        }
+    }
+}
+
+/// How a session was resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resumption {
+    /// By a session id that the server remembered.
+    SessionId,
+    /// By a ticket (RFC 5077).
+    SessionTicket,
+    /// By a pre-shared key alone (TLS 1.3): without forward secrecy.
+    Psk,
+    /// By a pre-shared key and a fresh exchange (TLS 1.3).
+    PskDhe,
+}
+
+impl Resumption {
+    /// Name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SessionId => "session_id",
+            Self::SessionTicket => "session_ticket",
+            Self::Psk => "psk",
+            Self::PskDhe => "psk_dhe",
         }
     }
 }
@@ -171,14 +301,30 @@ pub struct TlsFacts {
     pub version: Option<TlsVersion>,
     /// Highest version the client offered.
     pub version_offered: Option<TlsVersion>,
+    /// The first versions the client offered, in its order.
+    pub versions_offered: Vec<TlsVersion>,
     /// Negotiated cipher suite.
     pub cipher: Option<u16>,
     /// Cipher kind the client chose in `SSLv2` (three bytes).
     pub cipher_sslv2: Option<u32>,
-    /// Key exchange group (named group code point).
+    /// Number of cipher suites the client offered.
+    pub ciphers_offered: Option<u16>,
+    /// How the key was agreed on.
+    pub key_exchange: Option<KeyExchange>,
+    /// Named group of the key exchange.
     pub group: Option<u16>,
+    /// The first groups the client offered, in its order.
+    pub groups_offered: Vec<u16>,
+    /// Whether the group used is post-quantum, hybrids included.
+    pub pq: Option<bool>,
+    /// Whether the client offered such a group.
+    pub pq_offered: Option<bool>,
     /// Size of the prime in a finite-field key exchange up to TLS 1.2.
     pub dh_bits: Option<u16>,
+    /// Algorithm the server signed its key exchange with (`SignatureScheme`, TLS 1.2 only).
+    pub signature_algorithm: Option<u16>,
+    /// Compression method.
+    pub compression: Option<u8>,
     /// Server name the client asked for.
     pub sni: Option<Name>,
     /// Protocol the server chose (hidden in TLS 1.3).
@@ -192,15 +338,37 @@ pub struct TlsFacts {
     /// Whether a `ServerHello` was read.
     pub server_hello: bool,
     /// Whether the server asked for a second hello.
-    pub hello_retry_request: bool,
+    pub hello_retry_request: Option<bool>,
+    /// Whether the server could have chosen a newer version, as its random says.
+    pub downgrade_sentinel: Option<bool>,
     /// Whether the session was resumed; `None` when it cannot be told.
     pub resumed: Option<bool>,
+    /// How it was.
+    pub resumption: Option<Resumption>,
     /// Whether the client offered early data.
     pub early_data_offered: Option<bool>,
+    /// `Some(true)` where early data was seen.
+    pub early_data_sent: Option<bool>,
+    /// `Some(false)` where the server's answer rules it out; that it was accepted is hidden.
+    pub early_data_accepted: Option<bool>,
+    /// Whether the server takes part in secure renegotiation (RFC 5746; up to TLS 1.2).
+    pub secure_renegotiation: Option<bool>,
+    /// `Some(true)` where a second handshake was seen (up to TLS 1.2).
+    pub renegotiated: Option<bool>,
+    /// Whether the master secret is bound to the handshake (RFC 7627; up to TLS 1.2).
+    pub extended_master_secret: Option<bool>,
     /// Whether the client sent `encrypted_client_hello` (genuine or GREASE): the server name is then the outer one.
     pub ech_offered: Option<bool>,
+    /// Whether that was GREASE: only a second hello shows it.
+    pub ech_grease: Option<bool>,
     /// Whether a non-empty client certificate was on the wire; `None` when hidden or not seen.
     pub client_cert_seen: Option<bool>,
+    /// Whether the server asked for one.
+    pub client_cert_requested: Option<bool>,
+    /// Fingerprint of the first `ClientHello`.
+    pub ja3: Option<Ja3>,
+    /// Fingerprint of the first `ClientHello`.
+    pub ja4: Option<Ja4>,
     /// The server's certificates as sent (hidden in TLS 1.3).
     pub certificates: Option<Box<Chain>>,
     /// Why they were not read although they were sent in clear.

@@ -34,6 +34,7 @@ mod schema;
 mod scopes;
 mod secrets;
 mod tidy;
+mod tls;
 mod truth;
 mod unknown;
 mod updates;

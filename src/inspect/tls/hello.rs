@@ -3,88 +3,220 @@
 //! tls-parser reads the message; what it refuses (odd versions, wrong lengths, a message cut short) our own reader takes
 //! as far as it goes, because an odd hello is still a fact. Extensions are read one by one: a bad one hides no other.
 
+use sha2::{Digest, Sha256};
 use tls_parser::{
     TlsMessageHandshake, parse_tls_handshake_client_hello, parse_tls_handshake_msg_server_hello,
 };
 
+use super::{
+    fingerprint::{self, Offer, codes},
+    names::is_post_quantum,
+};
 use crate::{
     bytes::{Cursor, Short},
-    model::{Name, tls::TlsVersion},
+    model::{
+        Name,
+        fingerprint::{Ja3, Ja4},
+        tls::TlsVersion,
+    },
 };
 
-/// What a `ClientHello` offers.
+/// What a `ClientHello` offers. `None`: not seen in a hello that was cut short.
 #[derive(Clone, Debug, Default)]
 pub(in crate::inspect) struct ClientHello {
     /// Highest version offered.
     pub(in crate::inspect) version: Option<TlsVersion>,
+    /// The first of those offered, GREASE left out.
+    pub(in crate::inspect) versions: Vec<TlsVersion>,
+    /// Number of cipher suites, GREASE left out.
+    pub(in crate::inspect) ciphers: Option<u16>,
+    /// The first of the groups, GREASE left out.
+    pub(in crate::inspect) groups: Vec<u16>,
+    /// Whether any group is post-quantum.
+    pub(in crate::inspect) pq: Option<bool>,
     pub(in crate::inspect) sni: Option<Name>,
     pub(in crate::inspect) alpn: Vec<Name>,
     /// More protocols were offered than are kept.
     pub(in crate::inspect) alpn_cut: bool,
-    /// `None`: not seen in a hello that was cut short.
     pub(in crate::inspect) early_data: Option<bool>,
     /// `encrypted_client_hello`, genuine or GREASE.
     pub(in crate::inspect) ech: Option<bool>,
+    /// Hash of that extension.
+    ech_digest: Option<Digest8>,
+    /// Hash of the session id, if there is one.
+    pub(in crate::inspect) session: Option<Digest8>,
+    /// A session ticket (RFC 5077).
+    pub(in crate::inspect) ticket: Option<bool>,
+    /// Pre-shared keys of TLS 1.3.
+    pub(in crate::inspect) psk: Option<Psk>,
+    /// The answer to a `HelloRetryRequest`: this is not the first hello.
+    pub(in crate::inspect) cookie: bool,
+    pub(in crate::inspect) ja3: Option<Ja3>,
+    pub(in crate::inspect) ja4: Option<Ja4>,
+}
+
+/// The beginning of a SHA-256.
+pub(in crate::inspect) type Digest8 = [u8; 8];
+
+/// What the identities of a `pre_shared_key` are: one that was agreed upon outside has an age of zero (RFC 8446 section
+/// 4.2.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::inspect) enum Psk {
+    Resumption,
+    External,
+    Mixed,
 }
 
 /// What a `ServerHello` chose.
 #[derive(Clone, Debug)]
 pub(in crate::inspect) struct ServerHello {
     pub(in crate::inspect) version: TlsVersion,
+    /// Hash of the session id, if there is one.
+    pub(in crate::inspect) session: Option<Digest8>,
     pub(in crate::inspect) cipher: u16,
+    pub(in crate::inspect) compression: Option<u8>,
     pub(in crate::inspect) group: Option<u16>,
     pub(in crate::inspect) alpn: Option<Name>,
     /// `pre_shared_key` accepted.
     pub(in crate::inspect) psk: bool,
     /// `HelloRetryRequest`.
     pub(in crate::inspect) retry: bool,
+    /// The random says that the server could have chosen a newer version (RFC 8446 section 4.1.3).
+    pub(in crate::inspect) downgrade: bool,
+    /// `None`: the extensions are not well formed.
+    pub(in crate::inspect) renegotiation_info: Option<bool>,
+    pub(in crate::inspect) extended_master_secret: Option<bool>,
 }
 
 impl ClientHello {
     /// Reads the body of a message; `complete` unless its end is missing.
     pub(in crate::inspect) fn read(body: &[u8], complete: bool) -> Option<Self> {
-        let (legacy, list) = client_fields(body, complete)?;
+        let ClientFields { version: legacy, session, ciphers, extensions, whole } =
+            client_fields(body, complete)?;
         let absent = complete.then_some(false);
-        let mut hello = Self { early_data: absent, ech: absent, ..Self::default() };
-        let mut offered = None;
-        for (kind, value) in Extensions(Cursor::new(list)) {
-            match kind {
-                SERVER_NAME if hello.sni.is_none() => hello.sni = server_name(value),
-                ALPN if hello.alpn.is_empty() => {
-                    (hello.alpn, hello.alpn_cut) = kept(protocols(value));
-                }
-                SUPPORTED_VERSIONS if offered.is_none() => offered = highest(value),
-                EARLY_DATA => hello.early_data = Some(true),
-                ENCRYPTED_CLIENT_HELLO => hello.ech = Some(true),
-                _ => {}
-            }
+        let count = u16::try_from(ciphers.len()).ok();
+        let mut hello = Self {
+            early_data: absent,
+            ech: absent,
+            ticket: absent,
+            pq: absent,
+            ciphers: count.filter(|_| whole),
+            session: digest8(session),
+            ..Self::default()
+        };
+        let mut offer = Offer { legacy, ciphers, ..Offer::default() };
+        let mut list = Extensions(Cursor::new(extensions));
+        for (kind, value) in list.by_ref() {
+            hello.extension(kind, value);
+            offer.extension(kind, value);
         }
-        hello.version = offered.or_else(|| complete.then_some(TlsVersion(legacy)));
+        hello.version = highest(&offer.versions).or_else(|| complete.then_some(TlsVersion(legacy)));
+        hello.versions = match offer.versions.as_slice() {
+            [] => hello.version.into_iter().collect(),
+            offered => offered.iter().copied().map(TlsVersion).take(LIST_KEPT_MAX).collect(),
+        };
+        if complete && whole && list.0.is_empty() {
+            hello.ja3 = Some(fingerprint::ja3(&offer));
+            hello.ja4 = fingerprint::ja4(&offer);
+        }
         Some(hello)
+    }
+
+    fn extension(&mut self, kind: u16, value: &[u8]) {
+        match kind {
+            SERVER_NAME if self.sni.is_none() => self.sni = server_name(value),
+            ALPN if self.alpn.is_empty() => {
+                (self.alpn, self.alpn_cut) = kept(protocols(value));
+            }
+            SUPPORTED_GROUPS if self.groups.is_empty() => {
+                let mut groups = counted(value);
+                self.pq = Some(groups.iter().copied().any(is_post_quantum));
+                groups.truncate(LIST_KEPT_MAX);
+                groups.shrink_to_fit();
+                self.groups = groups;
+            }
+            SESSION_TICKET => self.ticket = Some(!value.is_empty()),
+            PRE_SHARED_KEY => self.psk = identities(value),
+            EARLY_DATA => self.early_data = Some(true),
+            COOKIE => self.cookie = true,
+            ENCRYPTED_CLIENT_HELLO => {
+                self.ech = Some(true);
+                self.ech_digest = digest8(value);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether `second`, after a `HelloRetryRequest`, shows that this hello's `encrypted_client_hello` was GREASE: that is
+    /// copied, a genuine one is made anew without a key (RFC 9849 sections 6.1.5 and 6.2).
+    pub(in crate::inspect) fn ech_is_grease(&self, second: &[u8]) -> Option<bool> {
+        let first = self.ech_digest?;
+        let fields = client_fields(second, true)?;
+        let mut list = Extensions(Cursor::new(fields.extensions));
+        let (_, value) = list.find(|(kind, _)| *kind == ENCRYPTED_CLIENT_HELLO)?;
+        if digest8(value) == Some(first) {
+            return Some(true);
+        }
+        // Type outer, cipher suite, configuration id; then the length of the key.
+        matches!(value, [0, _, _, _, _, _, 0, 0, ..]).then_some(false)
+    }
+}
+
+impl<'a> Offer<'a> {
+    fn extension(&mut self, kind: u16, value: &'a [u8]) {
+        if !fingerprint::is_grease(kind) {
+            self.extensions.push(kind);
+        }
+        match kind {
+            SUPPORTED_GROUPS => self.groups = counted(value),
+            POINT_FORMATS => self.point_formats = value.get(1..).unwrap_or_default(),
+            SIGNATURE_ALGORITHMS => self.signatures = counted(value),
+            SUPPORTED_VERSIONS => self.versions = codes(value.get(1..).unwrap_or_default()),
+            ALPN => {
+                let mut cursor = Cursor::new(value.get(2..).unwrap_or_default());
+                let length = cursor.u8().map_or(0, usize::from);
+                self.alpn = cursor.take(length).ok();
+            }
+            _ => {}
+        }
     }
 }
 
 impl ServerHello {
     /// Reads the body of a message.
     pub(in crate::inspect) fn read(body: &[u8]) -> Option<Self> {
-        let ServerFields { version, random, cipher, extensions } = server_fields(body)?;
+        let ServerFields { version, random, session, cipher, compression, extensions } =
+            server_fields(body)?;
         let mut hello = Self {
             version: TlsVersion(version),
+            session: digest8(session),
             cipher,
+            compression,
             group: None,
             alpn: None,
             psk: false,
             retry: random == RETRY_RANDOM,
+            downgrade: random.ends_with(&DOWNGRADE_TO_1_2) || random.ends_with(&DOWNGRADE_TO_1_1),
+            renegotiation_info: None,
+            extended_master_secret: None,
         };
-        for (kind, value) in Extensions(Cursor::new(extensions)) {
+        let (mut renegotiation, mut secret) = (false, false);
+        let mut list = Extensions(Cursor::new(extensions));
+        for (kind, value) in list.by_ref() {
             let word = Cursor::new(value).u16_be().ok();
             match (kind, word) {
                 (SUPPORTED_VERSIONS, Some(version)) => hello.version = TlsVersion(version),
                 (KEY_SHARE | KEY_SHARE_OLD, Some(_)) => hello.group = word,
                 (ALPN, _) => hello.alpn = protocols(value).into_iter().next(),
                 (PRE_SHARED_KEY, _) => hello.psk = true,
+                (RENEGOTIATION_INFO, _) => renegotiation = true,
+                (EXTENDED_MASTER_SECRET, _) => secret = true,
                 _ => {}
             }
+        }
+        if list.0.is_empty() {
+            hello.renegotiation_info = Some(renegotiation);
+            hello.extended_master_secret = Some(secret);
         }
         Some(hello)
     }
@@ -105,48 +237,80 @@ fn kept(offered: Vec<Name>) -> (Vec<Name>, bool) {
     (kept, cut)
 }
 
-/// Legacy version and extensions.
-fn client_fields(body: &[u8], complete: bool) -> Option<(u16, &[u8])> {
+struct ClientFields<'a> {
+    version: u16,
+    session: &'a [u8],
+    /// GREASE left out.
+    ciphers: Vec<u16>,
+    extensions: &'a [u8],
+    /// All fields before the extensions were read.
+    whole: bool,
+}
+
+fn client_fields(body: &[u8], complete: bool) -> Option<ClientFields<'_>> {
     if complete && let Ok((rest, hello)) = parse_tls_handshake_client_hello(body) {
         // Leftover bytes with no extensions read: a list whose length is wrong.
         if rest.is_empty() || hello.ext.is_some() {
-            return Some((hello.version.0, hello.ext.unwrap_or_default()));
+            let ciphers = hello.ciphers.iter().map(|cipher| cipher.0);
+            return Some(ClientFields {
+                version: hello.version.0,
+                session: hello.session_id.unwrap_or_default(),
+                ciphers: ciphers.filter(|code| !fingerprint::is_grease(*code)).collect(),
+                extensions: hello.ext.unwrap_or_default(),
+                whole: true,
+            });
         }
     }
     let mut cursor = Cursor::new(body);
     let version = cursor.u16_be().ok()?;
-    Some((version, client_extensions(cursor).unwrap_or_default()))
+    let odd =
+        ClientFields { version, session: &[], ciphers: Vec::new(), extensions: &[], whole: false };
+    Some(odd_client_fields(version, cursor).unwrap_or(odd))
 }
 
-fn client_extensions(mut cursor: Cursor<'_>) -> Result<&[u8], Short> {
+fn odd_client_fields(version: u16, mut cursor: Cursor<'_>) -> Result<ClientFields<'_>, Short> {
     cursor.skip(RANDOM_BYTES)?;
     let session = cursor.u8()?;
-    cursor.skip(usize::from(session))?;
+    let session = cursor.take(usize::from(session))?;
     let ciphers = cursor.u16_be()?;
-    cursor.skip(usize::from(ciphers))?;
+    let ciphers = codes(cursor.take(usize::from(ciphers))?);
     let compressions = cursor.u8()?;
     cursor.skip(usize::from(compressions))?;
     cursor.u16_be()?;
-    Ok(cursor.rest())
+    // The length of the list of extensions is wrong, or the hello was cut.
+    Ok(ClientFields { version, session, ciphers, extensions: cursor.rest(), whole: true })
 }
 
 struct ServerFields<'a> {
     version: u16,
     random: &'a [u8],
+    session: &'a [u8],
     cipher: u16,
+    /// Drafts of TLS 1.3 had none.
+    compression: Option<u8>,
     extensions: &'a [u8],
 }
 
 fn server_fields(body: &[u8]) -> Option<ServerFields<'_>> {
-    let (version, random, cipher, extensions) = match parse_tls_handshake_msg_server_hello(body) {
-        Ok((_, TlsMessageHandshake::ServerHello(h))) => (h.version, h.random, h.cipher, h.ext),
-        Ok((_, TlsMessageHandshake::ServerHelloV13Draft18(h))) => {
-            (h.version, h.random, h.cipher, h.ext)
-        }
-        _ => return odd_server_fields(Cursor::new(body)).ok(),
-    };
-    let extensions = extensions.unwrap_or_default();
-    Some(ServerFields { version: version.0, random, cipher: cipher.0, extensions })
+    match parse_tls_handshake_msg_server_hello(body) {
+        Ok((_, TlsMessageHandshake::ServerHello(hello))) => Some(ServerFields {
+            version: hello.version.0,
+            random: hello.random,
+            session: hello.session_id.unwrap_or_default(),
+            cipher: hello.cipher.0,
+            compression: Some(hello.compression.0),
+            extensions: hello.ext.unwrap_or_default(),
+        }),
+        Ok((_, TlsMessageHandshake::ServerHelloV13Draft18(hello))) => Some(ServerFields {
+            version: hello.version.0,
+            random: hello.random,
+            session: &[],
+            cipher: hello.cipher.0,
+            compression: None,
+            extensions: hello.ext.unwrap_or_default(),
+        }),
+        _ => odd_server_fields(Cursor::new(body)).ok(),
+    }
 }
 
 fn odd_server_fields(mut cursor: Cursor<'_>) -> Result<ServerFields<'_>, Short> {
@@ -154,16 +318,20 @@ fn odd_server_fields(mut cursor: Cursor<'_>) -> Result<ServerFields<'_>, Short> 
     let random = cursor.take(RANDOM_BYTES)?;
     // Drafts up to 21 of TLS 1.3 announced themselves here and had neither session id nor compression.
     let bare = matches!(version, 0x7f00..=0x7f15);
-    if !bare {
-        let session = cursor.u8()?;
-        cursor.skip(usize::from(session))?;
-    }
+    let session = if bare { 0 } else { cursor.u8()? };
+    let session = cursor.take(usize::from(session))?;
     let cipher = cursor.u16_be()?;
-    if !bare {
-        cursor.skip(1)?;
-    }
+    let compression = if bare { None } else { Some(cursor.u8()?) };
     let extensions = cursor.u16_be().map_or(&[][..], |_| cursor.rest());
-    Ok(ServerFields { version, random, cipher, extensions })
+    Ok(ServerFields { version, random, session, cipher, compression, extensions })
+}
+
+/// The beginning of a hash of what there is.
+fn digest8(value: &[u8]) -> Option<Digest8> {
+    if value.is_empty() {
+        return None;
+    }
+    Sha256::digest(value).first_chunk().copied()
 }
 
 /// Extensions of a list, up to the first that is cut short.
@@ -208,12 +376,29 @@ fn protocols(value: &[u8]) -> Vec<Name> {
     names
 }
 
-/// The highest version we have a name for (GREASE values have none), every draft of TLS 1.3 counting as 1.3.
-fn highest(value: &[u8]) -> Option<TlsVersion> {
+/// The codes of a list behind its length, GREASE left out.
+fn counted(value: &[u8]) -> Vec<u16> {
+    codes(value.get(2..).unwrap_or_default())
+}
+
+/// What the identities of a `pre_shared_key` are.
+fn identities(value: &[u8]) -> Option<Psk> {
     let mut cursor = Cursor::new(value);
-    cursor.u8().ok()?;
+    let length = cursor.u16_be().ok()?;
+    let mut list = Cursor::new(cursor.take(usize::from(length)).ok()?);
+    let mut found = None;
+    while let Ok(length) = list.u16_be() {
+        list.skip(usize::from(length)).ok()?;
+        let one = if list.u32_be().ok()? == 0 { Psk::External } else { Psk::Resumption };
+        found = Some(found.map_or(one, |known| if known == one { one } else { Psk::Mixed }));
+    }
+    found
+}
+
+/// The highest version we have a name for, every draft of TLS 1.3 counting as 1.3.
+fn highest(offered: &[u16]) -> Option<TlsVersion> {
     let mut best = None;
-    while let Ok(version) = cursor.u16_be().map(TlsVersion) {
+    for version in offered.iter().copied().map(TlsVersion) {
         let rank = version.rank();
         if version.name().is_some() && best.is_none_or(|(top, _)| rank > top) {
             best = Some((rank, version));
@@ -230,15 +415,29 @@ const ALPN_NAMES_MAX: usize = 16;
 const ALPN_KEPT_MAX: usize = 8;
 const ALPN_BYTES_MAX: usize = 128;
 
+/// Versions and groups kept of a client's offer.
+const LIST_KEPT_MAX: usize = 8;
+
 const SERVER_NAME: u16 = 0;
+const SUPPORTED_GROUPS: u16 = 10;
+const POINT_FORMATS: u16 = 11;
+const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
+const EXTENDED_MASTER_SECRET: u16 = 23;
+const SESSION_TICKET: u16 = 35;
 /// Until draft 22.
 const KEY_SHARE_OLD: u16 = 40;
 const PRE_SHARED_KEY: u16 = 41;
 const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
+const COOKIE: u16 = 44;
 const KEY_SHARE: u16 = 51;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+const RENEGOTIATION_INFO: u16 = 0xff01;
+
+/// Last bytes of the random of a server that could have chosen TLS 1.3, or 1.2.
+const DOWNGRADE_TO_1_2: [u8; 8] = *b"DOWNGRD\x01";
+const DOWNGRADE_TO_1_1: [u8; 8] = *b"DOWNGRD\x00";
 
 /// The random of a `HelloRetryRequest`: SHA-256 of that word (RFC 8446 section 4.1.3).
 const RETRY_RANDOM: [u8; RANDOM_BYTES] = [

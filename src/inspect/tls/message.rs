@@ -2,13 +2,18 @@
 
 use std::fmt;
 
-use super::hello::{ClientHello, ServerHello};
+use super::{
+    hello::{ClientHello, ServerHello},
+    names::key_exchange,
+};
 use crate::{
     bytes::{Cursor, Short},
     inspect::x509,
-    model::{certificate::Chain, tls::CertificateCut},
+    model::{
+        certificate::Chain,
+        tls::{CertificateCut, KeyExchange},
+    },
 };
-use tls_parser::{TlsCipherAu, TlsCipherKx, TlsCipherSuite};
 
 /// What one side's clear handshake messages said.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +29,16 @@ pub(in crate::inspect) struct Heard {
     pub(in crate::inspect) chain: Option<Box<Chain>>,
     /// Why there is no chain although the message was sent.
     pub(in crate::inspect) certificate_cut: Option<CertificateCut>,
+    pub(in crate::inspect) certificate_request: bool,
     pub(in crate::inspect) hello_done: bool,
     pub(in crate::inspect) group: Option<u16>,
     pub(in crate::inspect) dh_bits: Option<u16>,
+    /// Of the signature of a `ServerKeyExchange` (TLS 1.2).
+    pub(in crate::inspect) signature: Option<u16>,
+    /// Whether a second `ClientHello` shows that the first one's `encrypted_client_hello` was GREASE.
+    pub(in crate::inspect) ech_grease: Option<bool>,
+    /// Client hellos heard.
+    pub(in crate::inspect) client_hellos: u8,
     /// A message that is in clear only up to TLS 1.2.
     pub(in crate::inspect) legacy: bool,
 }
@@ -166,9 +178,7 @@ impl Heard {
     pub(in crate::inspect) fn message(&mut self, kind: u8, kept: &[u8], length: usize) {
         let complete = kept.len() == length;
         match kind {
-            CLIENT_HELLO if self.client_hello.is_none() => {
-                self.client_hello = ClientHello::read(kept, complete);
-            }
+            CLIENT_HELLO => self.client_hello(kept, complete),
             SERVER_HELLO => match ServerHello::read(kept) {
                 Some(hello) if hello.retry => self.retry = Some(hello),
                 hello => self.server_hello = self.server_hello.take().or(hello),
@@ -182,6 +192,7 @@ impl Heard {
                 }
             }
             SERVER_KEY_EXCHANGE => self.key_exchange(kept),
+            CERTIFICATE_REQUEST => self.certificate_request = true,
             SERVER_HELLO_DONE => self.hello_done = true,
             _ => {}
         }
@@ -203,26 +214,63 @@ impl Heard {
         }
     }
 
+    fn client_hello(&mut self, body: &[u8], complete: bool) {
+        match &self.client_hello {
+            None => self.client_hello = ClientHello::read(body, complete),
+            Some(first) if complete => self.ech_grease = first.ech_is_grease(body),
+            Some(_) => {}
+        }
+        self.client_hellos = self.client_hellos.saturating_add(1);
+    }
+
     /// RFC 8422 section 5.4, RFC 5246 section 7.4.3; with PSK an identity hint comes first (RFC 4279, RFC 5489).
     fn key_exchange(&mut self, body: &[u8]) {
-        let suite = self.server_hello.as_ref().and_then(|h| TlsCipherSuite::from_id(h.cipher));
-        let Some(suite) = suite else { return };
+        let Some(hello) = &self.server_hello else { return };
+        let Some(method) = key_exchange(hello.cipher) else { return };
+        let signs = matches!(hello.version.0, TLS_1_2 | DTLS_1_2);
         let mut cursor = Cursor::new(body);
-        if suite.au == TlsCipherAu::Psk && skip_hint(&mut cursor).is_err() {
+        let hint = matches!(method, KeyExchange::DhePsk | KeyExchange::EcdhePsk);
+        if hint && skip_vector(&mut cursor).is_err() {
             return;
         }
-        match suite.kx {
-            TlsCipherKx::Ecdhe | TlsCipherKx::Ecdh | TlsCipherKx::Aecdh
+        match method {
+            KeyExchange::Ecdhe | KeyExchange::EcdhAnon | KeyExchange::EcdhePsk
                 if cursor.u8() == Ok(NAMED_CURVE) =>
             {
                 self.group = cursor.u16_be().ok();
+                let point = cursor.u8().map_or(usize::MAX, usize::from);
+                if cursor.skip(point).is_err() {
+                    return;
+                }
             }
-            TlsCipherKx::Dhe | TlsCipherKx::Dh => {
-                self.dh_bits = cursor.u16_be().ok().map(|bytes| bytes.saturating_mul(8));
+            KeyExchange::Dhe | KeyExchange::DhAnon | KeyExchange::DhePsk => {
+                self.dh_bits = prime_bits(&mut cursor);
+                if skip_vector(&mut cursor).and_then(|()| skip_vector(&mut cursor)).is_err() {
+                    return;
+                }
             }
-            _ => {}
+            _ => return,
+        }
+        if signs && matches!(method, KeyExchange::Ecdhe | KeyExchange::Dhe) {
+            self.signature = cursor.u16_be().ok();
         }
     }
+}
+
+/// Size of the prime that stands next, without leading zeros.
+fn prime_bits(cursor: &mut Cursor<'_>) -> Option<u16> {
+    let length = cursor.u16_be().ok()?;
+    let prime = cursor.take(usize::from(length)).ok()?;
+    let zeros: u32 = prime
+        .iter()
+        .map(|byte| byte.leading_zeros())
+        .scan(true, |leading, zeros| {
+            let counted = if *leading { zeros } else { 0 };
+            *leading &= zeros == 8;
+            Some(counted)
+        })
+        .sum();
+    u16::try_from(u32::from(length).saturating_mul(8).saturating_sub(zeros)).ok()
 }
 
 /// Whether the list of a `Certificate` holds any; `None` if not even its length came.
@@ -230,7 +278,7 @@ fn holds_certificate(kept: &[u8]) -> Option<bool> {
     Cursor::new(kept).u24_be().ok().map(|list| list > 0)
 }
 
-fn skip_hint(cursor: &mut Cursor<'_>) -> Result<(), Short> {
+fn skip_vector(cursor: &mut Cursor<'_>) -> Result<(), Short> {
     let length = cursor.u16_be()?;
     cursor.skip(usize::from(length))
 }
@@ -244,6 +292,8 @@ const SERVER_HELLO_DONE: u8 = 14;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
 /// Handshake types that may stand in clear (IANA TLS `HandshakeType`).
 const KINDS: [u8; 19] = [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 21, 22, 23, 25, 67];
+const TLS_1_2: u16 = 0x0303;
+const DTLS_1_2: u16 = 0xfefd;
 /// `ECCurveType`.
 const NAMED_CURVE: u8 = 3;
 /// Bytes kept of a hello; what is behind is not read. Two sides: half of what a flow may hold while inspected.

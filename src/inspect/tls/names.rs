@@ -2,6 +2,8 @@
 
 use tls_parser::{TlsCipherEnc, TlsCipherSuite};
 
+use crate::model::tls::KeyExchange;
+
 /// IANA name of a cipher suite.
 pub fn cipher_name(id: u16) -> Option<&'static str> {
     TlsCipherSuite::from_id(id).map(|suite| suite.name).or_else(|| named(OTHER_SUITES, id))
@@ -16,6 +18,67 @@ pub fn is_null_cipher(id: u16) -> bool {
 /// IANA name of a key exchange group.
 pub fn group_name(id: u16) -> Option<&'static str> {
     named(GROUPS, id)
+}
+
+/// Whether a group is post-quantum: ML-KEM and its hybrids, and the Kyber draft.
+pub const fn is_post_quantum(group: u16) -> bool {
+    matches!(group, 0x0200..=0x0202 | 0x11eb..=0x11ee | 0x6399 | 0x639a)
+}
+
+/// How a cipher suite up to TLS 1.2 agrees on a key, by its name; `None` in TLS 1.3, whose suites leave it open.
+pub fn key_exchange(cipher: u16) -> Option<KeyExchange> {
+    let (method, _) = cipher_name(cipher)?.strip_prefix("TLS_")?.split_once("_WITH_")?;
+    let method = method.split("_EXPORT").next()?;
+    Some(match method {
+        "NULL" => KeyExchange::Null,
+        "RSA" => KeyExchange::Rsa,
+        "DH_DSS" | "DH_RSA" => KeyExchange::Dh,
+        "DHE_DSS" | "DHE_RSA" => KeyExchange::Dhe,
+        "DH_anon" => KeyExchange::DhAnon,
+        "ECDH_ECDSA" | "ECDH_RSA" => KeyExchange::Ecdh,
+        "ECDHE_ECDSA" | "ECDHE_RSA" => KeyExchange::Ecdhe,
+        "ECDH_anon" => KeyExchange::EcdhAnon,
+        "PSK" => KeyExchange::Psk,
+        "RSA_PSK" => KeyExchange::RsaPsk,
+        "DHE_PSK" | "PSK_DHE" => KeyExchange::DhePsk,
+        "ECDHE_PSK" => KeyExchange::EcdhePsk,
+        "KRB5" => KeyExchange::Krb5,
+        "SRP_SHA" | "SRP_SHA_DSS" | "SRP_SHA_RSA" => KeyExchange::Srp,
+        "ECCPWD" => KeyExchange::Eccpwd,
+        "ECJPAKE" => KeyExchange::Ecjpake,
+        "GOSTR341112_256" => KeyExchange::Gost,
+        _ => return None,
+    })
+}
+
+/// How a `ServerHello` of TLS 1.3 agrees on a key: by its group, if any, and a pre-shared key.
+pub(super) const fn key_exchange_1_3(group: Option<u16>, psk: bool) -> Option<KeyExchange> {
+    let Some(group) = group else {
+        return if psk { Some(KeyExchange::Psk) } else { None };
+    };
+    Some(match (group, psk) {
+        (0x0100..=0x01ff, false) => KeyExchange::Dhe,
+        (0x0100..=0x01ff, true) => KeyExchange::DhePsk,
+        (0x0200..=0x0202, false) => KeyExchange::Mlkem,
+        (0x0200..=0x0202, true) => KeyExchange::MlkemPsk,
+        (0x11eb..=0x11ee, false) => KeyExchange::EcdheMlkem,
+        (0x11eb..=0x11ee, true) => KeyExchange::EcdheMlkemPsk,
+        (0x6399 | 0x639a, false) => KeyExchange::EcdheKyber,
+        (0x6399 | 0x639a, true) => KeyExchange::EcdheKyberPsk,
+        (1..=41, false) => KeyExchange::Ecdhe,
+        (1..=41, true) => KeyExchange::EcdhePsk,
+        _ => return None,
+    })
+}
+
+/// IANA name of a signature scheme; those of the pairs that TLS 1.2 began with follow the same pattern.
+pub fn signature_name(id: u16) -> Option<&'static str> {
+    named(SIGNATURES, id)
+}
+
+/// IANA name of a compression method.
+pub fn compression_name(id: u8) -> Option<&'static str> {
+    named(COMPRESSIONS, id)
 }
 
 /// IANA name of an alert.
@@ -102,6 +165,59 @@ const GROUPS: &[(u16, &str)] = &[
     (0xff02, "arbitrary_explicit_char2_curves"),
 ];
 
+/// RFC 3749, RFC 3943.
+const COMPRESSIONS: &[(u8, &str)] = &[(0, "NULL"), (1, "DEFLATE"), (64, "LZS")];
+
+const SIGNATURES: &[(u16, &str)] = &[
+    (0x0101, "rsa_pkcs1_md5"),
+    (0x0102, "dsa_md5"),
+    (0x0103, "ecdsa_md5"),
+    (0x0201, "rsa_pkcs1_sha1"),
+    (0x0202, "dsa_sha1"),
+    (0x0203, "ecdsa_sha1"),
+    (0x0301, "rsa_pkcs1_sha224"),
+    (0x0302, "dsa_sha224"),
+    (0x0303, "ecdsa_sha224"),
+    (0x0401, "rsa_pkcs1_sha256"),
+    (0x0402, "dsa_sha256"),
+    (0x0403, "ecdsa_secp256r1_sha256"),
+    (0x0420, "rsa_pkcs1_sha256_legacy"),
+    (0x0501, "rsa_pkcs1_sha384"),
+    (0x0502, "dsa_sha384"),
+    (0x0503, "ecdsa_secp384r1_sha384"),
+    (0x0520, "rsa_pkcs1_sha384_legacy"),
+    (0x0601, "rsa_pkcs1_sha512"),
+    (0x0602, "dsa_sha512"),
+    (0x0603, "ecdsa_secp521r1_sha512"),
+    (0x0620, "rsa_pkcs1_sha512_legacy"),
+    (0x0704, "eccsi_sha256"),
+    (0x0705, "iso_ibs1"),
+    (0x0706, "iso_ibs2"),
+    (0x0707, "iso_chinese_ibs"),
+    (0x0708, "sm2sig_sm3"),
+    (0x0709, "gostr34102012_256a"),
+    (0x070a, "gostr34102012_256b"),
+    (0x070b, "gostr34102012_256c"),
+    (0x070c, "gostr34102012_256d"),
+    (0x070d, "gostr34102012_512a"),
+    (0x070e, "gostr34102012_512b"),
+    (0x070f, "gostr34102012_512c"),
+    (0x0804, "rsa_pss_rsae_sha256"),
+    (0x0805, "rsa_pss_rsae_sha384"),
+    (0x0806, "rsa_pss_rsae_sha512"),
+    (0x0807, "ed25519"),
+    (0x0808, "ed448"),
+    (0x0809, "rsa_pss_pss_sha256"),
+    (0x080a, "rsa_pss_pss_sha384"),
+    (0x080b, "rsa_pss_pss_sha512"),
+    (0x081a, "ecdsa_brainpoolP256r1tls13_sha256"),
+    (0x081b, "ecdsa_brainpoolP384r1tls13_sha384"),
+    (0x081c, "ecdsa_brainpoolP512r1tls13_sha512"),
+    (0x0904, "mldsa44"),
+    (0x0905, "mldsa65"),
+    (0x0906, "mldsa87"),
+];
+
 const ALERTS: &[(u8, &str)] = &[
     (0, "close_notify"),
     (10, "unexpected_message"),
@@ -170,6 +286,38 @@ mod tests {
     fn tables_are_sorted_and_without_duplicates() {
         assert!(GROUPS.is_sorted_by(|a, b| a.0 < b.0));
         assert!(ALERTS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(SIGNATURES.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn every_suite_up_to_tls_1_2_names_its_key_exchange() {
+        for id in 0..=u16::MAX {
+            let named = cipher_name(id).is_some_and(|name| name.contains("_WITH_"));
+            assert_eq!(key_exchange(id).is_some(), named, "{id:04x}");
+        }
+        for (id, method) in [
+            (0x0003, "RSA"),
+            (0x0018, "DH_anon"),
+            (0x002d, "DHE_PSK"),
+            (0x0033, "DHE"),
+            (0x00ac, "RSA_PSK"),
+            (0xc004, "ECDH"),
+            (0xc018, "ECDH_anon"),
+            (0xc02f, "ECDHE"),
+            (0xc0aa, "DHE_PSK"),
+        ] {
+            assert_eq!(key_exchange(id).map(KeyExchange::name), Some(method), "{id:04x}");
+        }
+    }
+
+    #[test]
+    fn every_group_names_its_key_exchange() {
+        for (id, name) in GROUPS.iter().filter(|(id, _)| *id < 0xff00) {
+            let pure = key_exchange_1_3(Some(*id), false).unwrap().name();
+            let psk = key_exchange_1_3(Some(*id), true).unwrap().name();
+            assert_eq!(psk, format!("{pure}_PSK"), "{name}");
+            assert_eq!(pure.contains("MLKEM") || pure.contains("KYBER"), is_post_quantum(*id));
+        }
     }
 
     #[test]

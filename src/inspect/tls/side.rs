@@ -70,6 +70,12 @@ pub(super) struct Seen {
     /// Application data records among them, with the least and the greatest length.
     pub(super) data: u32,
     pub(super) data_lengths: Option<(u16, u16)>,
+    /// Protected handshake records behind a `change_cipher_spec`.
+    pub(super) sealed_messages: u32,
+    /// Nothing was missing before the hello.
+    pub(super) hello_whole: bool,
+    /// Protected data came before a second hello.
+    pub(super) data_between_hellos: bool,
     /// Version of records that carry the negotiated one.
     pub(super) version: Option<TlsVersion>,
     records: u32,
@@ -363,7 +369,10 @@ impl SideReader {
         if self.opaque {
             return;
         }
+        let hellos = self.heard.client_hellos;
         let fed = self.message.feed(chunk, &mut self.heard);
+        let again = hellos > 0 && self.heard.client_hellos > hellos;
+        self.seen.data_between_hellos |= again && self.seen.data > 0 && !self.seen.lossy;
         self.seen.spoke |= self.heard.begun;
         self.found_beginning();
         if self.heard.legacy && self.seen.version.is_none() {
@@ -380,6 +389,7 @@ impl SideReader {
             .saturating_add(u8::from(self.heard.server_hello.is_some()));
         if hellos > self.hellos {
             self.hellos = hellos;
+            self.seen.hello_whole = !self.seen.lossy;
             // What is sealed behind it is the handshake's, not a session that runs on.
             (self.seen.lossy, self.seen.ran_on) = (false, false);
         }
@@ -407,6 +417,7 @@ impl SideReader {
         let ends = u16::from_be_bytes([high, low]).checked_add(4) == Some(length);
         if !matches!(kind, 1 | 2) || top != 0 || !ends {
             self.sealed_message();
+            self.seen.sealed_messages = self.seen.sealed_messages.saturating_add(1);
             self.skip_rest();
             return;
         }

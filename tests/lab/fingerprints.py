@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Makes tests/suite/fingerprints.tsv: JA3 and JA4 of every client hello in captures/, by others than cleartap.
+
+JA3 is tshark's. JA4 is computed here from the fields that tshark shows, after FoxIO's description (JA4.md).
+Of several hellos of one client port in a capture each is listed, but not the second after a HelloRetryRequest.
+
+  tests/lab/fingerprints.py > tests/suite/fingerprints.tsv     (needs tshark)
+"""
+import hashlib
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+VERSIONS = {0x304: "13", 0x303: "12", 0x302: "11", 0x301: "10", 0x300: "s3", 2: "s2",
+            0xfeff: "d1", 0xfefd: "d2", 0xfefc: "d3"}
+
+
+def fields(layer):
+    names = ["handshake.version", "handshake.ciphersuite", "handshake.extension.type",
+             "handshake.extensions.supported_version", "handshake.sig_hash_alg",
+             "handshake.extensions_alpn_str", "handshake.ja3"]
+    return [f"{layer}.{name}" for name in names]
+
+
+def rows(path, layer, extra):
+    columns = ["tcp.srcport", "udp.srcport", "ip.src", *fields(layer), "quic.version", "tcp.stream", "udp.stream"]
+    command = ["tshark", "-r", str(path), "-n", "-Y", f"{layer}.handshake.type == 1", "-T", "fields",
+               "-E", "separator=/t", "-E", "occurrence=a", "-E", "aggregator=,", *extra]
+    for column in columns:
+        command += ["-e", column]
+    done = subprocess.run(command, capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        yield dict(zip(columns, line.split("\t")))
+
+
+def numbers(text):
+    return [int(part, 0) for part in text.split(",") if part]
+
+
+def is_grease(code):
+    return code & 0x0f0f == 0x0a0a and code >> 8 == code & 0xff
+
+
+def clean(text):
+    return [code for code in numbers(text) if not is_grease(code)]
+
+
+def hash12(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "0" * 12
+
+
+def ja4(row, layer):
+    get = lambda name: row.get(f"{layer}.{name}", "")
+    carrier = "d" if layer == "dtls" else "q" if row.get("quic.version") else "t"
+    offered = clean(get("handshake.extensions.supported_version"))
+    rank = lambda version: 0x10000 - version if version >= 0xfe00 else version
+    version = max(offered, key=rank) if offered else numbers(get("handshake.version"))[0]
+    ciphers, kinds = clean(get("handshake.ciphersuite")), clean(get("handshake.extension.type"))
+    alpn = get("handshake.extensions_alpn_str").split(",")[0]
+    ends = alpn[0] + alpn[-1] if alpn else "00"
+    text = ",".join(f"{kind:04x}" for kind in sorted(kinds) if kind not in (0, 16))
+    signatures = clean(get("handshake.sig_hash_alg"))
+    if signatures:
+        text += "_" + ",".join(f"{code:04x}" for code in signatures)
+    first = f"{carrier}{VERSIONS.get(version, '00')}{'d' if 0 in kinds else 'i'}"
+    first += f"{min(len(ciphers), 99):02}{min(len(kinds), 99):02}{ends}"
+    return f"{first}_{hash12(','.join(f'{code:04x}' for code in sorted(ciphers)))}_{hash12(text)}"
+
+
+def main():
+    print("# JA3 by tshark, JA4 by tests/lab/fingerprints.py (which makes this table): capture, client port, JA3, JA4.")
+    for path in sorted((ROOT / "captures").rglob("*.pcap")):
+        name = str(path.relative_to(ROOT / "captures").with_suffix(""))
+        found = {}
+        for layer, extra in (("tls", []), ("tls", ["-d", "tcp.port==1-65535,tls"]), ("dtls", [])):
+            for row in rows(path, layer, extra):
+                ja3 = row[f"{layer}.handshake.ja3"].split(",")[0]
+                port = (row["tcp.srcport"] or row["udp.srcport"]).split(",")[-1]
+                stream = row["tcp.stream"].split(",")[-1] or "u" + row["udp.stream"].split(",")[-1]
+                if ja3:
+                    found.setdefault((port, stream, layer), (ja3, ja4(row, layer)))
+        for (port, _, _), (ja3, fourth) in sorted(found.items()):
+            print(name, port, ja3, fourth, sep="\t")
+
+
+sys.exit(main())

@@ -1,0 +1,139 @@
+//! What is said of a TLS handshake: a worse view knows fewer facts, never others; fingerprints are those others compute.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::capture::{Owned, Random, all, ends, frames, records, root, short_name, text};
+
+/// Flow to what its handshakes showed.
+type Facts = BTreeMap<(String, String, String), Vec<Value>>;
+
+fn facts(frames: &[Owned]) -> Facts {
+    let mut facts = Facts::new();
+    for record in records(frames) {
+        if record["tls"].is_object() {
+            facts.entry(ends(&record)).or_default().push(record["tls"].clone());
+        }
+    }
+    facts
+}
+
+/// Whether a fact says nothing.
+fn is_null(fact: &Value) -> bool {
+    fact.is_null() || fact == "unknown" || fact.as_array().is_some_and(Vec::is_empty)
+}
+
+/// Facts of `worse` that are neither null nor those of the full view.
+fn others(full: &Value, worse: &Value) -> Vec<String> {
+    // Why a certificate is missing is said only of a poor view; of several alerts it may miss the gravest.
+    let told = |key: &&String| !["certificate_cut", "alert"].contains(&key.as_str());
+    let keys = worse.as_object().unwrap().keys().filter(told);
+    keys.filter(|key| !is_null(&worse[*key]) && worse[*key] != full[*key])
+        .map(|key| format!("{key}: {} became {}", full[key], worse[key]))
+        .collect()
+}
+
+#[track_caller]
+fn law(what: &str, worsen: impl Fn(&[Owned]) -> Vec<Vec<Owned>>) {
+    let (mut wrong, mut views) = (Vec::new(), 0);
+    for path in all() {
+        let whole = frames(&path);
+        let full = facts(&whole);
+        if full.is_empty() {
+            continue;
+        }
+        for worse in worsen(&whole) {
+            views += 1;
+            for (flow, seen) in facts(&worse) {
+                let Some(full) = full.get(&flow) else { continue };
+                for worse in seen {
+                    let least = full.iter().map(|full| others(full, &worse)).min_by_key(Vec::len);
+                    for other in least.unwrap_or_default() {
+                        wrong.push(format!("{} {}: {other}", short_name(&path), flow.0));
+                    }
+                }
+            }
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    println!("{what}: {views} views");
+    assert!(views > 100);
+    assert!(wrong.is_empty(), "{what}: {} other facts\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_side_less_knows_fewer_facts_and_no_others() {
+    law("one side", |frames| {
+        let side = |lower: bool| {
+            let kept = |frame: &&Owned| {
+                let mut decoder = cleartap::wire::Decoder::default();
+                decoder.decode(&frame.frame()).is_ok_and(|segment| {
+                    let end = |end: cleartap::model::Endpoint| (end.ip(), end.port());
+                    (end(segment.src) < end(segment.dst)) == lower
+                })
+            };
+            frames.iter().filter(kept).cloned().collect()
+        };
+        vec![side(true), side(false)]
+    });
+}
+
+#[test]
+fn a_segment_less_knows_fewer_facts_and_no_others() {
+    law("one segment", |frames| {
+        let mut random = Random(frames.len() as u64 + 1);
+        let percent = (100 * DROPS_MAX / frames.len()).min(100) as u64;
+        let chosen: Vec<usize> =
+            (0..frames.len()).filter(|_| random.below(100) < percent).collect();
+        let without = |at: &usize| {
+            let mut list = frames.to_vec();
+            list.remove(*at);
+            list
+        };
+        chosen.iter().map(without).collect()
+    });
+}
+
+#[test]
+fn a_late_start_knows_fewer_facts_and_no_others() {
+    law("late start", |frames| {
+        let step = frames.len() / STARTS_MAX + 1;
+        (0..frames.len()).step_by(step).map(|at| frames[at..].to_vec()).collect()
+    });
+}
+
+/// Values made with tshark (JA3) and an independent script (JA4) when the captures were recorded: see the table's head.
+#[test]
+fn fingerprints_are_those_that_others_compute() {
+    let table = std::fs::read_to_string(root().join("tests/suite/fingerprints.tsv")).unwrap();
+    let mut expected = BTreeMap::<(String, String), Vec<[String; 2]>>::new();
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let [capture, port, ja3, ja4] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("four columns: {line}");
+        };
+        let key = (capture.to_owned(), port.to_owned());
+        expected.entry(key).or_default().push([ja3.to_owned(), ja4.to_owned()]);
+    }
+    let (mut wrong, mut found) = (Vec::new(), 0);
+    for path in all() {
+        let capture = short_name(&path);
+        for record in records(&frames(&path)) {
+            let tls = &record["tls"];
+            let said = [text(tls, "ja3").to_owned(), text(tls, "ja4").to_owned()];
+            let key = (capture.clone(), record["src_port"].to_string());
+            match expected.get_mut(&key) {
+                _ if said == ["", ""] => {}
+                Some(list) if list.contains(&said) => found += 1,
+                other => wrong.push(format!("{key:?}: {said:?}, expected {other:?}")),
+            }
+        }
+    }
+    println!("{found} hellos");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(found > 200, "{found} hellos");
+}
+
+const DROPS_MAX: usize = 40;
+const STARTS_MAX: usize = 30;
