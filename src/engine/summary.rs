@@ -74,6 +74,8 @@ impl Reached {
     }
 }
 
+/// Level of an alert that ends a connection.
+const FATAL: u8 = 2;
 /// Pieces of evidence kept where memory is short.
 const EVIDENCE_KEPT: usize = 2;
 /// Names of layers that only carry others.
@@ -350,12 +352,19 @@ impl Summary {
         }
     }
 
-    /// How the handshake ended. A connection that was closed before it was done left it half-way, if all of it was seen.
+    /// How the handshake ended. What rests on absence (it was left half-way, another protocol answered, all that was sealed
+    /// has the size of an alert) needs a view without a gap. Behind a reset something may be missing that nothing shows.
     fn handshake_outcome<T>(&self, facts: &TlsFacts, flow: &Flow<T>) -> HandshakeOutcome {
+        let whole = is_whole(flow);
+        let fatal = facts.alert.is_some_and(|alert| alert.level == FATAL);
         match facts.outcome.unwrap_or(HandshakeOutcome::Unknown) {
-            HandshakeOutcome::Unknown if self.ended && is_whole(flow) && facts.client_hello => {
+            HandshakeOutcome::Unknown
+                if whole && flow.state == State::Closed && facts.client_hello =>
+            {
                 HandshakeOutcome::Abandoned
             }
+            HandshakeOutcome::Abandoned if !whole => HandshakeOutcome::Unknown,
+            HandshakeOutcome::Alert if !whole && !fatal => HandshakeOutcome::Unknown,
             outcome => outcome,
         }
     }

@@ -460,6 +460,25 @@ mod tests {
     }
 
     #[test]
+    fn certificates_in_fragments_are_read_and_lost_ones_are_told() {
+        let hello = server_hello(0xc030);
+        let certificate = [&[0, 0x0b, 0xbb, 0, 0x0b, 0xb8][..], &[0x30; 3000]].concat();
+        let answer = (Side::Server, datagram(&[fragment(2, 0, &hello, 0, hello.len())]));
+        let piece = |from, to| (Side::Server, datagram(&[fragment(11, 1, &certificate, from, to)]));
+        let done = (Side::Server, datagram(&[fragment(14, 2, &[], 0, 0)]));
+        let whole = [answer.clone(), piece(1400, 2800), piece(0, 1400), piece(2800, 3006), done];
+        let facts = read(&whole).finish();
+        assert!(facts.certificates.is_some());
+        assert_eq!((facts.resumed, facts.client_cert_requested), (Some(false), Some(false)));
+
+        let mut reader = read(&whole[..3]);
+        reader.give_up(CertificateCut::Loss);
+        let facts = reader.finish();
+        assert!(facts.certificates.is_none());
+        assert_eq!(facts.certificate_cut, Some(CertificateCut::Loss));
+    }
+
+    #[test]
     fn memory_is_bounded_whatever_comes() {
         let message = vec![7; 60_000];
         let far: Vec<_> = (0..64_u8)
@@ -474,5 +493,9 @@ mod tests {
             })
             .collect();
         assert!(read(&far).buffered() < 100_000);
+        let chains: Vec<_> = (0..64_u8)
+            .map(|number| (Side::Server, datagram(&[fragment(11, number, &message, 0, 30_000)])))
+            .collect();
+        assert!(read(&chains).buffered() < 100_000, "one chain at a time");
     }
 }

@@ -41,6 +41,7 @@ pub struct QuicReader {
     another_version: bool,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "independent observations, each true or not yet")]
 #[derive(Debug, Default)]
 struct SideReader {
     heard: Heard,

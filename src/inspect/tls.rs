@@ -264,7 +264,8 @@ impl TlsReader {
     /// Joined late, and protected records followed one another.
     fn ran_on(&self) -> bool {
         let ran = |end: &SideReader| end.seen.ran_on && end.seen.sealed > 0;
-        ran(&self.client) || ran(&self.server) || self.is_one_record_each()
+        let some = ran(&self.client) || ran(&self.server) || self.is_one_record_each();
+        some && !self.is_client_alert()
     }
 
     /// Both sides joined late, each on a record of application data.

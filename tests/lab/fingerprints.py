@@ -8,6 +8,7 @@ Of several hellos of one client port in a capture each is listed, but not the se
 """
 import hashlib
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -23,9 +24,9 @@ def fields(layer):
     return [f"{layer}.{name}" for name in names]
 
 
-def rows(path, layer, extra):
-    columns = ["tcp.srcport", "udp.srcport", "ip.src", *fields(layer), "quic.version", "tcp.stream", "udp.stream"]
-    command = ["tshark", "-r", str(path), "-n", "-Y", f"{layer}.handshake.type == 1", "-T", "fields",
+def rows(path, extra):
+    columns = ["tcp.srcport", "udp.srcport", *fields("tls"), *fields("dtls"), "quic.version", "tcp.stream", "udp.stream"]
+    command = ["tshark", "-r", str(path), "-n", "-Y", "tls.handshake.type == 1 or dtls.handshake.type == 1", "-T", "fields",
                "-E", "separator=/t", "-E", "occurrence=a", "-E", "aggregator=,", *extra]
     for column in columns:
         command += ["-e", column]
@@ -68,20 +69,30 @@ def ja4(row, layer):
     return f"{first}_{hash12(','.join(f'{code:04x}' for code in sorted(ciphers)))}_{hash12(text)}"
 
 
+def hellos(path, extra):
+    """(client port, JA3, JA4) of each hello but the second of a connection."""
+    found = {}
+    for row in rows(path, extra):
+        layer = "tls" if row["tls.handshake.ja3"] else "dtls"
+        ja3 = row[f"{layer}.handshake.ja3"].split(",")[0]
+        port = (row["tcp.srcport"] or row["udp.srcport"]).split(",")[-1]
+        stream = row["tcp.stream"].split(",")[-1] or "u" + row["udp.stream"].split(",")[-1]
+        if ja3:
+            found.setdefault((port, stream, layer), (ja3, ja4(row, layer)))
+    return sorted((port, *prints) for (port, _, _), prints in found.items())
+
+
 def main():
     print("# JA3 by tshark, JA4 by tests/lab/fingerprints.py (which makes this table): capture, client port, JA3, JA4.")
     for path in sorted((ROOT / "captures").rglob("*.pcap")):
-        name = str(path.relative_to(ROOT / "captures").with_suffix(""))
-        found = {}
-        for layer, extra in (("tls", []), ("tls", ["-d", "tcp.port==1-65535,tls"]), ("dtls", [])):
-            for row in rows(path, layer, extra):
-                ja3 = row[f"{layer}.handshake.ja3"].split(",")[0]
-                port = (row["tcp.srcport"] or row["udp.srcport"]).split(",")[-1]
-                stream = row["tcp.stream"].split(",")[-1] or "u" + row["udp.stream"].split(",")[-1]
-                if ja3:
-                    found.setdefault((port, stream, layer), (ja3, ja4(row, layer)))
-        for (port, _, _), (ja3, fourth) in sorted(found.items()):
-            print(name, port, ja3, fourth, sep="\t")
+        truth = path.with_suffix(".toml").read_text()
+        if not any(word in truth for word in ("tls", "dtls", "quic")):
+            continue
+        ports = sorted(set(re.findall(r"server_port = (\d+)", truth)))
+        as_tls = [part for port in ports for part in ("-d", f"tcp.port=={port},tls")]
+        name = path.relative_to(ROOT / "captures").with_suffix("")
+        for port, ja3, fourth in hellos(path, []) or hellos(path, as_tls):
+            print(name, port, ja3, fourth, sep="\t", flush=True)
 
 
 sys.exit(main())

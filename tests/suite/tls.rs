@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use cleartap::engine::Settings;
 use serde_json::Value;
 
-use super::capture::{Owned, Random, all, ends, frames, records, root, short_name, text};
+use super::capture::{
+    Owned, Random, all, ends, frames, records, records_with, root, short_name, text,
+};
 
 /// Flow to what its handshakes showed.
 type Facts = BTreeMap<(String, String, String), Vec<Value>>;
@@ -24,12 +27,13 @@ fn is_null(fact: &Value) -> bool {
     fact.is_null() || fact == "unknown" || fact.as_array().is_some_and(Vec::is_empty)
 }
 
-/// Facts of `worse` that are neither null nor those of the full view.
+/// Facts of `worse` that are neither null nor those of the full view. Where the full view says nothing, it was careful.
 fn others(full: &Value, worse: &Value) -> Vec<String> {
     // Why a certificate is missing is said only of a poor view; of several alerts it may miss the gravest.
     let told = |key: &&String| !["certificate_cut", "alert"].contains(&key.as_str());
     let keys = worse.as_object().unwrap().keys().filter(told);
-    keys.filter(|key| !is_null(&worse[*key]) && worse[*key] != full[*key])
+    keys.filter(|key| ![&worse[*key], &full[*key]].into_iter().any(is_null))
+        .filter(|key| worse[*key] != full[*key])
         .map(|key| format!("{key}: {} became {}", full[key], worse[key]))
         .collect()
 }
@@ -102,6 +106,23 @@ fn a_late_start_knows_fewer_facts_and_no_others() {
         let step = frames.len() / STARTS_MAX + 1;
         (0..frames.len()).step_by(step).map(|at| frames[at..].to_vec()).collect()
     });
+}
+
+#[test]
+fn a_chain_that_memory_cut_off_is_null_with_that_reason() {
+    let path = root().join("captures/tls/long-chain-tls12.pcap");
+    let frames = frames(&path);
+    let mut cut = 0;
+    for kib in 1..64 {
+        let settings = Settings { session_bytes_max: kib << 10, ..Settings::default() };
+        for record in records_with(&frames, settings) {
+            cut += usize::from(record["tls"]["certificate_cut"] == "memory");
+            assert!(["tls", "unknown"].contains(&text(&record, "encryption")), "{record}");
+        }
+    }
+    assert!(cut > 0);
+    let whole = records(&frames);
+    assert!(whole.iter().all(|record| record["tls"]["certificate_cut"].is_null()));
 }
 
 /// Values made with tshark (JA3) and an independent script (JA4) when the captures were recorded: see the table's head.

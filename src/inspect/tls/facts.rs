@@ -50,8 +50,10 @@ pub(in crate::inspect) fn facts(sides: Sides<'_>) -> TlsFacts {
         answered(&mut facts, hello, client_hello.as_ref(), server_whole);
     }
     if let Some(hello) = client_hello {
-        // After a HelloRetryRequest the hello is changed: of the second it is not known what the first was.
-        let second = !client_whole && (server.retry.is_some() || hello.cookie);
+        // After a HelloRetryRequest the hello is changed: of the second it is not known what the first was. There is no
+        // third.
+        let only = !client_whole && client.client_hellos < 2;
+        let second = only && (server.retry.is_some() || hello.cookie);
         offered(&mut facts, hello, second, carrier);
         let asked = server.retry.is_some() && !second;
         facts.ech_grease = client.ech_grease.filter(|_| asked);

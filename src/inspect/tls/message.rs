@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// What one side's clear handshake messages said.
+#[allow(clippy::struct_excessive_bools, reason = "independent observations, each true or not yet")]
 #[derive(Clone, Debug, Default)]
 pub(in crate::inspect) struct Heard {
     /// A message of a known type has begun.
