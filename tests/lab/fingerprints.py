@@ -86,7 +86,7 @@ def main():
     print("# JA3 by tshark, JA4 by tests/lab/fingerprints.py (which makes this table): capture, client port, JA3, JA4.")
     for path in sorted((ROOT / "captures").rglob("*.pcap")):
         truth = path.with_suffix(".toml").read_text()
-        if not any(word in truth for word in ("tls", "dtls", "quic")):
+        if not any(word in truth for word in ("tls", "dtls", "quic", "partial")):
             continue
         ports = sorted(set(re.findall(r"server_port = (\d+)", truth)))
         as_tls = [part for port in ports for part in ("-d", f"tcp.port=={port},tls")]

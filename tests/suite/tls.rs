@@ -137,7 +137,7 @@ fn fingerprints_are_those_that_others_compute() {
         let key = (capture.to_owned(), port.to_owned());
         expected.entry(key).or_default().push([ja3.to_owned(), ja4.to_owned()]);
     }
-    let (mut wrong, mut found) = (Vec::new(), 0);
+    let (mut wrong, mut found, mut unknown) = (Vec::new(), 0, 0);
     for path in all() {
         let capture = short_name(&path);
         for record in records(&frames(&path)) {
@@ -147,13 +147,15 @@ fn fingerprints_are_those_that_others_compute() {
             match expected.get_mut(&key) {
                 _ if said == ["", ""] => {}
                 Some(list) if list.contains(&said) => found += 1,
-                other => wrong.push(format!("{key:?}: {said:?}, expected {other:?}")),
+                Some(list) => wrong.push(format!("{key:?}: {said:?}, expected {list:?}")),
+                // A hello that tshark does not find: cut into single bytes, behind odd preambles.
+                None => unknown += 1,
             }
         }
     }
-    println!("{found} hellos");
+    println!("{found} hellos, {unknown} in no table");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(found > 200, "{found} hellos");
+    assert!(found > 250 && unknown < 12, "{found} hellos, {unknown} in no table");
 }
 
 const DROPS_MAX: usize = 40;
