@@ -346,26 +346,9 @@ impl Summary {
             unknown_reason: (!decided).then(|| self.unknown_reason(flow)),
             evidence: self.evidence.clone(),
             tls: self.tls.as_deref().map(|(facts, _)| {
-                let outcome = Some(self.handshake_outcome(facts, flow));
+                let outcome = Some(handshake_outcome(facts, flow));
                 Box::new(TlsFacts { outcome, ..facts.clone() })
             }),
-        }
-    }
-
-    /// How the handshake ended. What rests on absence (it was left half-way, another protocol answered, all that was sealed
-    /// has the size of an alert) needs a view without a gap. Behind a reset something may be missing that nothing shows.
-    fn handshake_outcome<T>(&self, facts: &TlsFacts, flow: &Flow<T>) -> HandshakeOutcome {
-        let whole = is_whole(flow);
-        let fatal = facts.alert.is_some_and(|alert| alert.level == FATAL);
-        match facts.outcome.unwrap_or(HandshakeOutcome::Unknown) {
-            HandshakeOutcome::Unknown
-                if whole && flow.state == State::Closed && facts.client_hello =>
-            {
-                HandshakeOutcome::Abandoned
-            }
-            HandshakeOutcome::Abandoned if !whole => HandshakeOutcome::Unknown,
-            HandshakeOutcome::Alert if !whole && !fatal => HandshakeOutcome::Unknown,
-            outcome => outcome,
         }
     }
 
@@ -481,6 +464,21 @@ pub enum Stage {
     Open,
     /// Nothing more will be learnt.
     Over,
+}
+
+/// How the handshake ended. What rests on absence (it was left half-way, another protocol answered, all that was sealed
+/// has the size of an alert) needs a view without a gap. Behind a reset something may be missing that nothing shows.
+fn handshake_outcome<T>(facts: &TlsFacts, flow: &Flow<T>) -> HandshakeOutcome {
+    let whole = is_whole(flow);
+    let fatal = facts.alert.is_some_and(|alert| alert.level == FATAL);
+    match facts.outcome.unwrap_or(HandshakeOutcome::Unknown) {
+        HandshakeOutcome::Unknown if whole && flow.state == State::Closed && facts.client_hello => {
+            HandshakeOutcome::Abandoned
+        }
+        HandshakeOutcome::Abandoned if !whole => HandshakeOutcome::Unknown,
+        HandshakeOutcome::Alert if !whole && !fatal => HandshakeOutcome::Unknown,
+        outcome => outcome,
+    }
 }
 
 /// Whether both directions were seen from their beginning, without a gap or a cut.
