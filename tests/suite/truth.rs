@@ -97,6 +97,9 @@ fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
             differ(key, text(&record["tls"], field), want);
         }
     }
+    for (key, got, want) in tls_facts(flow, record, poor) {
+        differ(&key, &got, &want);
+    }
     if let Some((got, want)) = credentials(flow, record) {
         differ("credentials", &got, &want);
     }
@@ -104,6 +107,28 @@ fn errors(flow: &toml::Value, records: &[Value]) -> Vec<String> {
         differ(key, &got, &want);
     }
     errors
+}
+
+/// Facts of the `tls` table that the record says otherwise. A poor view may say less.
+fn tls_facts(flow: &toml::Value, record: &Value, poor: bool) -> Vec<(String, String, String)> {
+    let Some(facts) = flow.get("tls").and_then(toml::Value::as_table) else { return Vec::new() };
+    let facts = facts.iter().filter_map(|(key, want)| {
+        // What records have no field for is the lab's own knowledge.
+        let got = record["tls"].get(key)?;
+        let want = serde_json::to_value(want).unwrap();
+        // DTLS: what comes after the alert is not read, and resumption is not told yet.
+        let unsaid = record["transport"] == "udp"
+            && (key == "resumed" || text(record, "outcome") == "refused");
+        let less = (poor || unsaid) && got.is_null() || is_beginning(got, &want);
+        (*got != want && !less).then(|| (format!("tls.{key}"), got.to_string(), want.to_string()))
+    });
+    facts.collect()
+}
+
+/// Whether a list is the beginning of what a client offered: records keep the first 8.
+fn is_beginning(got: &Value, all: &Value) -> bool {
+    let (Some(got), Some(all)) = (got.as_array(), all.as_array()) else { return false };
+    got.len() >= all.len().min(8) && all.starts_with(got)
 }
 
 /// Packet counts that are known and are not what was counted.
