@@ -129,7 +129,8 @@ def _(lab):
     peers = lab.state
     peers.scripted(answer=bytes.fromhex("15030300020100"))
     peers.talk(name=NAME, timeout=1, quiet=True)
-    return [peers.flow(sni=NAME, outcome="unknown", tls=alert("s2c", "close_notify", "warning") | {"outcome": "unknown"},
+    return [peers.flow(sni=NAME, outcome="unknown",
+                       tls={"alert": alert("s2c", "close_notify", "warning")["alert"]},
                        why="the server ends, and gives no reason")]
 
 
@@ -172,7 +173,8 @@ def left(label, proves, most, how):
             "tls_version": "TLSv1.3", "tls_cipher": AES13}
         if how == "close" and most == "1.2":  # OpenSSL calls the end of the stream a decode_error
             return [peers.flow(sni=NAME, outcome="refused", **facts, tls=alert("s2c", "decode_error"))]
-        return [peers.flow(sni=NAME, outcome="unknown", **facts,
+        ended = {} if how == "close" else {"tls": {"outcome": "abandoned"}}
+        return [peers.flow(sni=NAME, outcome="unknown", **facts, **ended,
                            why="both ends spoke TLS, and neither refused nor finished")]
 
 

@@ -193,6 +193,8 @@ def make(lab, family_name, family, case, out):
             for process in [p for p in host._started if p not in kept]:
                 host.stop(process)
     packets = shape.read(recording.path)
+    if not case.holes and shape.holes(packets):
+        raise ValueError(f"packets were lost: {shape.holes(packets)}")
     for each in case.shapes:
         packets = each(packets)
     truth.fill(flows, packets)

@@ -271,9 +271,10 @@ def of_server(asked, hello, sent, told, both_sealed):
         if 51 in held:
             group = numbers(held[51])[0]
             out["group"] = GROUPS.get(group, f"0x{group:04x}")
-        if 41 not in held or not outside(asked):
-            out["resumed"] = 41 in held
-        if 41 in held:
+        if 41 not in held:
+            out["resumed"] = False
+        elif not outside(asked):  # a key that was agreed on outside resumes nothing
+            out["resumed"] = True
             out["resumption"] = "psk_dhe" if 51 in held else "psk"
         out["client_cert"] = "unknown"
         return out
