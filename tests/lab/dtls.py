@@ -140,3 +140,93 @@ def _(lab):
     serve(lab, "-dtls1_2")
     talk(lab, "-dtls1_2", lines=6)
     return [sealed(lab, tls_cipher=None, sni=None)]
+
+
+# --- more suites, certificates, resumption ------------------------------------------------------------
+
+def suite(name, proves, cipher, iana, *options, version="-dtls1_2", **facts):
+    @cases.case(name, proves)
+    def _(lab):
+        ask = [version, "-cipher", f"{cipher}:@SECLEVEL=0", *options]
+        serve(lab, *ask)
+        talk(lab, *ask)
+        return [sealed(lab, tls_cipher=iana, **facts)]
+
+
+PSK = ["-psk", "00112233445566778899aabbccddeeff"]
+suite("chacha20", "DTLS 1.2 with ChaCha20-Poly1305", "ECDHE-ECDSA-CHACHA20-POLY1305",
+      "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256")
+suite("ccm8", "DTLS 1.2 with AES-CCM and a short tag, as small devices have it", "ECDHE-ECDSA-AES128-CCM8",
+      "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8")
+suite("psk-ccm8", "DTLS 1.2 with a pre-shared key, as CoAP has it", "PSK-AES128-CCM8", "TLS_PSK_WITH_AES_128_CCM_8", *PSK)
+suite("ecdhe-psk", "DTLS 1.2 with a pre-shared key and ECDHE", "ECDHE-PSK-AES128-CBC-SHA256",
+      "TLS_ECDHE_PSK_WITH_AES_128_CBC_SHA256", *PSK)
+suite("anonymous", "DTLS 1.2 without a certificate", "AECDH-AES128-SHA", "TLS_ECDH_anon_WITH_AES_128_CBC_SHA")
+suite("psk-null", "DTLS 1.2 with a pre-shared key that only signs", "PSK-NULL-SHA256", "TLS_PSK_WITH_NULL_SHA256", *PSK,
+      encryption="plaintext", plaintext_reason="null_cipher")
+suite("cbc-dtls10", "DTLS 1.0 with AES-128", "ECDHE-ECDSA-AES128-SHA", "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+      version="-dtls1", tls_version="DTLSv1.0")
+
+
+def mutual(name, proves, seen, serving, giving, **facts):
+    @cases.case(name, proves)
+    def _(lab):
+        crt, key = lab.certs.pair("client", common_name="client.lab.internal")
+        given = {"yes": ["-cert", str(crt), "-key", str(key)], "no": [],
+                 "stranger": ["-cert", str(lab.certs.other_ca), "-key", str(lab.certs.other_ca.with_suffix(".key"))]}
+        serve(lab, "-dtls1_2", "-CAfile", str(lab.certs.ca), *serving)
+        talk(lab, "-dtls1_2", *given[giving])
+        return [sealed(lab, tls={"client_cert": seen}, **facts)]
+
+
+mutual("mutual", "the client's certificate is in clear", "yes", ["-Verify", "3", "-verify_return_error"], "yes")
+mutual("mutual-not-given", "the server asks, the client has no certificate", "no", ["-verify", "3"], "no")
+mutual("mutual-missing", "the server insists on a certificate: handshake_failure", "no", ["-Verify", "3"], "no",
+       outcome="refused")
+mutual("mutual-fragments", "a client certificate in fragments", "yes",
+       ["-Verify", "3", "-verify_return_error", "-mtu", "256"], "yes")
+
+
+@cases.case("unknown-ca", "the client does not know the CA and says so")
+def _(lab):
+    serve(lab, "-dtls1_2")
+    talk(lab, "-dtls1_2", "-CAfile", str(lab.certs.other_ca), "-verify_return_error")
+    return [sealed(lab, outcome="refused", tls={"alert": {"direction": "c2s", "level": "fatal",
+                                                          "description": "unknown_ca"}})]
+
+
+def resumed(name, proves, form, *options):
+    @cases.case(name, proves)
+    def _(lab):
+        session = str(lab.work / "dtls-session.pem")
+        serve(lab, "-dtls1_2", *options)
+        talk(lab, "-dtls1_2", "-sess_out", session)
+        said = talk(lab, "-dtls1_2", "-sess_in", session)
+        assert "Reused, " in said, said
+        return [sealed(lab, tls={"resumed": False}), sealed(lab, tls={"resumed": True, "resumption": form})]
+
+
+resumed("resumed-ticket", "a second session resumes the first by a ticket", "session_ticket")
+resumed("resumed-session-id", "a second session resumes the first by its session id", "session_id", "-no_ticket")
+
+
+def gnutls(name, proves, priority, cipher, version="DTLSv1.2", **facts):
+    """A case: GnuTLS at both ends; its server always sends a cookie first."""
+    @cases.case(name, proves)
+    def _(lab):
+        from tls_server import drive, gnutls_version
+        crt, key = lab.certs.server()
+        process = lab.server.start(["gnutls-serv", "--udp", "--echo", "--port", str(PORT), "--x509certfile", str(crt),
+                                    "--x509keyfile", str(key), "--priority", priority], log=lab.log("gnutls-serv"))
+        lab.server.wait_port(PORT, process, kind="udp")
+        command = ["gnutls-cli", "--udp", "--insecure", "-p", str(PORT), "--priority", priority, NAME]
+        said = lab.client.call(drive, command, [lab.canary("word") + "\n"])
+        assert "Handshake was completed" in said, said
+        lab.versions(server="GnuTLS " + gnutls_version(), client="GnuTLS " + gnutls_version())
+        return [sealed(lab, tls_cipher=cipher, tls_version=version, **facts)]
+
+
+gnutls("gnutls-dtls12", "GnuTLS at both ends with DTLS 1.2", "NORMAL:-VERS-ALL:+VERS-DTLS1.2",
+       "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")
+gnutls("gnutls-dtls10", "GnuTLS at both ends with DTLS 1.0", "NORMAL:-VERS-ALL:+VERS-DTLS1.0:+SHA1:+SIGN-ALL",
+       "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", "DTLSv1.0")

@@ -6,6 +6,8 @@
     sudo tests/lab/lab.py postgresql/cancel         one case
     tests/lab/lab.py --list                         what there is
     tests/lab/lab.py --check [postgresql ...]       compare the captures there are with their truth (no root)
+    tests/lab/lab.py --facts [tls ...]              read the TLS facts of the captures there are once more, and
+                                                    compare their JA3 with tshark's (no root)
 
 Needs root (network namespaces), Debian and PyPI; it installs what it needs itself and
 contacts nothing but its own namespaces after that.
@@ -41,6 +43,8 @@ VPC with the same addresses and VNIs 2001..2003) and `holes=True` (packets are m
 begin with is not checked). A case may call `lab.net.mirror(...)` itself.
 Everything recorded must belong to a declared flow. `client_port` and packet counts are filled in.
 A client may be a program too: `lab.client.run([...])`; `lab.client.spawn(f)` runs beside the case.
+What the bytes show of TLS comes into the .toml by itself (tls_facts.py); `tls={"resumption": "session_ticket"}` says what a
+peer knows, and must not differ.
 Names: db.lab.internal and server.lab.internal (server), client., middle., db6.lab.internal (IPv6).
 Certificates: `lab.certs.server()`, `.pair(name, ...)`, `.ca`, `.other_ca`.
 """
@@ -70,6 +74,7 @@ sys.path[:] = [p for p in sys.path if pathlib.Path(p).resolve() != HERE] + [str(
 import certs  # noqa: E402
 import net  # noqa: E402
 import shape  # noqa: E402
+import tls_facts  # noqa: E402
 import truth  # noqa: E402
 
 TOOLS = ["iproute2", "ethtool", "tcpdump", "openssl", "procps"]
@@ -188,12 +193,14 @@ def make(lab, family_name, family, case, out):
             for process in [p for p in host._started if p not in kept]:
                 host.stop(process)
     packets = shape.read(recording.path)
+    if not case.holes and shape.holes(packets):
+        raise ValueError(f"packets were lost: {shape.holes(packets)}")
     for each in case.shapes:
         packets = each(packets)
     truth.fill(flows, packets)
     if case.holes:
         flows = [{**f, "_holes": True} for f in flows]
-    wrong = truth.check(flows, lab.canaries, packets)
+    wrong = truth.add_tls(flows, packets) + truth.check(flows, lab.canaries, packets)
     if hasattr(family, "check"):
         for flow in flows:
             wrong += list(family.check(flow, *truth.streams(flow, packets)))
@@ -226,11 +233,33 @@ def recheck(out, family_name, family, case):
         wrong.append("packet counts differ")
     if case.holes:
         flows = [{**f, "_holes": True} for f in flows]
-    wrong += truth.check(flows, told["canaries"], packets)
+    wrong += truth.add_tls(flows, packets) + truth.check(flows, told["canaries"], packets)
     if hasattr(family, "check"):
         for flow in flows:
             wrong += list(family.check(flow, *truth.streams(flow, packets)))
     return wrong
+
+
+def refresh(out, family_name, case):
+    """Write what the bytes show of TLS into the .toml of a capture made earlier; returns complaints."""
+    path = pathlib.Path(out, family_name, f"{case.name}.toml")
+    if not path.exists():
+        return ["there is no such capture"]
+    told, packets = tomllib.loads(path.read_text()), shape.read(path.with_suffix(".pcap"))
+    flows = [{**f, "_holes": True} if case.holes else f for f in told.pop("flow")]
+    wrong = truth.add_tls(flows, packets)
+    path.write_text(truth.render(told, flows))
+    seen = tls_facts.tshark_ja3(path.with_suffix(".pcap")) if any("ja3" in f.get("tls", {}) for f in flows) else {}
+    for flow in flows:
+        mine = flow.get("tls", {}).get("ja3")
+        theirs = seen.get((flow["client"], flow["client_port"], flow["server"], flow["server_port"]))
+        refresh.compared[theirs is not None] += mine is not None
+        if mine and theirs and mine != theirs:
+            wrong.append(f"port {flow['client_port']}: JA3 is {mine}, and {theirs} for tshark")
+    return wrong
+
+
+refresh.compared = [0, 0]  # ClientHellos that tshark did not read, and that it did
 
 
 def families():
@@ -297,6 +326,7 @@ def main():
     parser.add_argument("what", nargs="*", help="all, a family, or family/case")
     parser.add_argument("--list", action="store_true", help="say which cases there are")
     parser.add_argument("--check", action="store_true", help="compare the captures there are with their truth")
+    parser.add_argument("--facts", action="store_true", help="write what the captures there are show of TLS")
     parser.add_argument("--prefix", default="ctlab", help="prefix of the namespaces, so that two labs can run at once")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir(), "cleartap-lab"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent.parent / "captures")
@@ -305,6 +335,12 @@ def main():
         wrong = [f"{name}/{case.name}: {complaint}" for name, (module, chosen) in select(args.what or ["all"]).items()
                  for case in chosen for complaint in recheck(args.out, name, module, case)]
         print("\n".join(wrong) or "all captures show what their .toml says")
+        return 1 if wrong else 0
+    if args.facts:
+        wrong = [f"{name}/{case.name}: {complaint}" for name, (_, chosen) in select(args.what or ["all"]).items()
+                 for case in chosen for complaint in refresh(args.out, name, case)]
+        print("\n".join(wrong) or "the .toml of every capture says what its bytes show of TLS")
+        print(f"JA3: {refresh.compared[1]} compared with tshark's, {refresh.compared[0]} it does not read")
         return 1 if wrong else 0
     if args.list or not args.what:
         for name, (_, chosen) in select(args.what or ["all"]).items():

@@ -206,6 +206,7 @@ class Recording:
         self.path = pathlib.Path(path)
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", ns, "tcpdump", "-Z", "root", "-i", "br0", "-s", "0", "-U", "--immediate-mode",
+             "-B", "32768",  # KiB: the usual 2 MiB are 8 packets in immediate mode, and a burst is longer
              "-w", str(path), "udp dst port 4789"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for line in self._process.stderr:

@@ -33,12 +33,13 @@ def serve(lab, *options):
     lab.versions(server=version, client=version)
 
 
-def talk(lab, words, versions=(1,), first=1, name=NAME, alpn=("echo",), times=1, fails=False):
+def talk(lab, words, versions=(1,), first=1, name=NAME, alpn=("echo",), times=1, fails=False, verify=True):
     """Send the words over one stream and get them back; `times` connections, resumed with early data."""
     ca, address = str(lab.certs.ca), lab.server.v4
 
     def client():
         import asyncio
+        import ssl
         from aioquic.asyncio import connect
         from aioquic.quic.configuration import QuicConfiguration
         number = {1: 0x00000001, 2: 0x6b3343cf}
@@ -48,6 +49,7 @@ def talk(lab, words, versions=(1,), first=1, name=NAME, alpn=("echo",), times=1,
             configuration = QuicConfiguration(is_client=True, server_name=name, alpn_protocols=list(alpn),
                                               idle_timeout=4)
             configuration.load_verify_locations(ca)
+            configuration.verify_mode = None if verify else ssl.CERT_NONE
             configuration.supported_versions = [number.get(v, v) for v in versions]
             configuration.original_version = number.get(first, first)
             configuration.session_ticket = tickets[-1] if tickets else None
@@ -151,3 +153,51 @@ def _(lab):
     serve(lab)
     talk(lab, lab.canary("word"))
     return [sealed(lab, confidence="one_side", tls_version=None, tls_cipher=None, sni=None)]
+
+
+# --- groups, suites, refusals: rustls with quinn -------------------------------------------------------
+
+def quinn(name, proves, group, server, client=None, retry=False, cipher="TLS_AES_256_GCM_SHA384", **values):
+    """A case: quinn at both ends, with rustls and aws-lc-rs inside."""
+    @cases.case(name, proves)
+    def _(lab):
+        import tls_peers
+        peers = tls_peers.Peers(lab)
+        peers.rustls_server(role="quic-server", port=PORT, groups=server, alpn="echo")
+        said = peers.rustls_client(role="quic-client", groups=client or server, alpn="echo", **values)
+        assert "done" in said, said
+        return [sealed(lab, tls_cipher=cipher, tls={"group": group, "hello_retry_request": retry})]
+
+
+quinn("hybrid-group", "QUIC with a hybrid group: the hello needs two datagrams", "X25519MLKEM768", "X25519MLKEM768,X25519")
+quinn("hybrid-offered", "a hybrid is offered, and the server only has X25519", "x25519", "X25519",
+      "X25519MLKEM768,X25519")
+quinn("hello-retry-request", "HelloRetryRequest inside QUIC: two hellos, one after the other in the CRYPTO stream",
+      "secp384r1", "secp384r1", "X25519,secp384r1", retry=True)
+quinn("hello-retry-to-hybrid", "HelloRetryRequest to a hybrid group", "X25519MLKEM768", "X25519MLKEM768",
+      "X25519,X25519MLKEM768", retry=True)
+quinn("chacha20", "QUIC with ChaCha20-Poly1305", "x25519", "X25519", cipher="TLS_CHACHA20_POLY1305_SHA256",
+      suites="TLS13_CHACHA20_POLY1305_SHA256,TLS13_AES_128_GCM_SHA256")
+quinn("ech-grease", "QUIC with an ECH extension that only looks like one", "x25519", "X25519", ech="grease")
+
+
+@cases.case("early-data-rejected", "a second connection sends early data to a server that forgot its ticket")
+def _(lab):
+    serve(lab, "--forget")
+    talk(lab, lab.canary("word"), times=2)
+    return [sealed(lab, tls={"resumed": False}), sealed(lab, tls={"resumed": False, "early_data": True})]
+
+
+@cases.case("retry-and-long-hello", "a Retry, and then a ClientHello over two datagrams once more")
+def _(lab):
+    serve(lab, "--retry")
+    long = [f"protocol-{number:02}-" + "x" * 80 for number in range(14)]
+    talk(lab, lab.canary("word"), alpn=["echo", *long])
+    return [sealed(lab)]
+
+
+@cases.case("no-sni", "a client that asks for no name")
+def _(lab):
+    serve(lab)
+    talk(lab, lab.canary("word"), name=None, verify=False)
+    return [sealed(lab, sni=None)]

@@ -1,4 +1,5 @@
-"""An aioquic server that sends back what it gets: quic_server.py ADDRESS PORT CERT KEY [--retry] [--versions 1,2]."""
+"""An aioquic server that sends back what it gets: quic_server.py ADDRESS PORT CERT KEY [--retry] [--forget]
+[--versions 1,2]."""
 
 import argparse
 import asyncio
@@ -15,6 +16,7 @@ async def main():
     for name in ("address", "port", "cert", "key"):
         parser.add_argument(name)
     parser.add_argument("--retry", action="store_true")
+    parser.add_argument("--forget", action="store_true", help="know no ticket again")
     parser.add_argument("--versions", default="1,2")
     parser.add_argument("--alpn", default="echo")
     args = parser.parse_args()
@@ -31,7 +33,7 @@ async def main():
 
     await serve(args.address, int(args.port), configuration=configuration, stream_handler=handle, retry=args.retry,
                 session_ticket_handler=lambda ticket: tickets.update({ticket.ticket: ticket}),
-                session_ticket_fetcher=lambda label: tickets.pop(label, None))
+                session_ticket_fetcher=lambda label: None if args.forget else tickets.pop(label, None))
     await asyncio.Future()
 
 

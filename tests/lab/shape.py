@@ -103,6 +103,23 @@ def stream(packets, src, sport, dst, dport):
     return out
 
 
+def holes(packets):
+    """The TCP directions (VNI, source, port, destination, port) in which bytes are missing."""
+    ends, out = {}, []
+    for p in packets:
+        if p.transport == "tcp":
+            size = len(p.payload) + (1 if p.flags & 0x03 else 0)
+            ends.setdefault((p.vni, p.src, p.sport, p.dst, p.dport), []).append((p.seq, size))
+    for key, pieces in ends.items():
+        first, reached = pieces[0][0], 0
+        for at, size in sorted(((seq - first) & 0xffffffff, size) for seq, size in pieces):
+            if reached < at < 1 << 31:
+                out.append(key)
+                break
+            reached = max(reached, at + size) if at < 1 << 31 else reached
+    return out
+
+
 # --- shapes -----------------------------------------------------------------
 
 def late(first):

@@ -15,9 +15,12 @@ PORT = 8443
 NAME = "db.lab.internal"
 WEAK = "@SECLEVEL=0"
 RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: close with a reset
-# Not in Debian's OpenSSL; GnuTLS has them.
-MORE_CIPHERS = {"TLS_RSA_WITH_RC4_128_SHA": 0x0005, "TLS_RSA_WITH_3DES_EDE_CBC_SHA": 0x000a,
-                "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA": 0xc012}
+# Not in Debian's OpenSSL; GnuTLS or wolfSSL have them.
+MORE_CIPHERS = {"TLS_RSA_WITH_RC4_128_MD5": 0x0004, "TLS_RSA_WITH_RC4_128_SHA": 0x0005,
+                "TLS_RSA_WITH_3DES_EDE_CBC_SHA": 0x000a, "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA": 0xc007,
+                "TLS_ECDHE_RSA_WITH_RC4_128_SHA": 0xc011, "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA": 0xc012,
+                "TLS_ECDHE_RSA_WITH_CAMELLIA_128_GCM_SHA256": 0xc08a, "TLS_SHA256_SHA256": 0xc0b4,
+                "TLS_SHA384_SHA384": 0xc0b5}
 VERSIONS = {"1.0": ssl.TLSVersion.TLSv1, "1.1": ssl.TLSVersion.TLSv1_1, "1.2": ssl.TLSVersion.TLSv1_2,
             "1.3": ssl.TLSVersion.TLSv1_3}
 
@@ -32,13 +35,14 @@ class Tls:
 
     # --- servers ---
 
-    def serve(self, *options, port=PORT, rsa=False, v6=False, cert=None):
+    def serve(self, *options, port=PORT, rsa=False, v6=False, cert=None, env=None):
         """`openssl s_server`, which answers every line with the line reversed."""
         self.port = port
         crt, key = cert or self.lab.certs.server(rsa=rsa)
         address = f"[{self.server.v6}]" if v6 else self.server.v4
         self.process = self.server.start(["openssl", "s_server", "-accept", f"{address}:{port}", "-cert", str(crt),
-                                          "-key", str(key), "-rev", *map(str, options)], log=self.lab.log("s_server"))
+                                          "-key", str(key), "-rev", *map(str, options)], log=self.lab.log("s_server"),
+                                         env=env)
         self.server.wait_port(port, self.process)
         self.lab.versions(server=f"{self.openssl} s_server")
 

@@ -8,6 +8,7 @@ in the recording that no case spoke of, or the other way round, is an error. A f
 import re
 
 import shape
+import tls_facts
 
 FLOW_KEYS = (
     "transport", "client", "client_port", "server", "server_port", "vni", "encryption", "app", "app_optional",
@@ -85,6 +86,25 @@ def streams(flow, packets):
                  for a, b in ((c, s), (s, c)))
 
 
+def add_tls(flows, packets):
+    """Give each encrypted flow its `tls` table; returns where a case says something else than the bytes.
+
+    Nothing is read from a stream with holes: what was lost is not known.
+    """
+    wrong = []
+    for flow in flows:
+        if "_holes" in flow or not (flow["encryption"] in ("tls", "dtls", "quic")
+                                    or flow.get("plaintext_reason") == "null_cipher"):
+            continue
+        seen = tls_facts.facts(flow, packets, streams(flow, packets)) or {}
+        told = flow.get("tls", {})
+        wrong += [f"port {flow['client_port']}: {w}" for w in tls_facts.agree(told, seen)]
+        both = {**told, **seen}
+        if both:
+            flow["tls"] = {key: both[key] for key in (*tls_facts.KEYS, *both) if key in both}
+    return wrong
+
+
 def check(flows, canaries, packets):
     """Compare what the flows claim with the bytes; returns a list of complaints."""
     wrong = []
@@ -93,7 +113,8 @@ def check(flows, canaries, packets):
         for key, allowed in VALUES.items():
             if key in flow and flow[key] not in allowed:
                 wrong.append(f"{where}: {key} = {flow[key]!r}")
-        wrong += [f"{where}: unknown key {k}" for k in flow if k not in (*FLOW_KEYS, "_holes")]
+        wrong += [f"{where}: unknown key {k}" for k in flow if k not in (*FLOW_KEYS, "tls", "_holes")]
+        wrong += [f"{where}: unknown key tls.{k}" for k in flow.get("tls", {}) if k not in tls_facts.KEYS]
         wrong += [f"{where}: credentials {c!r}" for c in flow["credentials"] if c not in CREDENTIALS]
         # What is partly sealed may have no reason of its own.
         reason = flow["encryption"] != "partial" and flow["origin"] == "start"
@@ -173,6 +194,7 @@ def render(head, flows):
     for flow in flows:
         lines += ["", "[[flow]]"]
         lines += [f"{key} = {toml(flow[key])}" for key in FLOW_KEYS if key in flow]
+        lines += [f"tls.{key} = {toml(value)}" for key, value in flow.get("tls", {}).items()]
     return "\n".join(lines) + "\n"
 
 
