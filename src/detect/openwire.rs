@@ -58,8 +58,11 @@ impl Detector for Openwire {
     }
 }
 
+/// Length on the wire, type, body.
+type Frame<'a> = (usize, u8, &'a [u8]);
+
 /// A whole command: its length on the wire, its type and its body. `None` for one that is too long.
-fn frame(bytes: &[u8]) -> Result<Option<(usize, u8, &[u8])>, Short> {
+fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, Short> {
     let mut c = Cursor::new(bytes);
     let length = c.u32_be()?;
     if !(1..=WIRE_FORMAT_BYTES_MAX).contains(&length) {
