@@ -131,7 +131,7 @@ pub(super) fn probe_datagram(view: &View<'_>, read: Datagram) -> Probe {
     Probe::More
 }
 
-fn first_datagram(said: Said<'_>) -> Option<&[u8]> {
+pub(super) fn first_datagram(said: Said<'_>) -> Option<&[u8]> {
     said.datagrams().next()
 }
 

@@ -17,6 +17,13 @@ impl Grammar for Monetdb {
 
     fn message(&self, place: Place, bytes: &[u8]) -> Read {
         let mut c = Cursor::new(bytes);
+        let mut before = 0_usize;
+        // Clients since 2023 send empty blocks before they answer, so that a server of TLS gives up at once.
+        if place.side == Side::Client && place.opening && c.peek()? == 0 {
+            demand!(c.rest().iter().take(EMPTY_BYTES).all(|byte| *byte == 0));
+            c.skip(EMPTY_BYTES)?;
+            before = EMPTY_BYTES;
+        }
         let header = c.u16_le()?;
         let length = usize::from(header >> 1);
         // The low bit: last block of its message.
@@ -26,7 +33,7 @@ impl Grammar for Monetdb {
         let mut words = text.split(|b| *b == b':');
         let mut next = || words.next().unwrap_or_default();
         let (first, second, third) = (next(), next(), next());
-        let whole = length.saturating_add(2);
+        let whole = length.saturating_add(2).saturating_add(before);
         if place.side == Side::Server {
             demand!(matches!(second, b"mserver" | b"merovingian") && matches!(third, b"8" | b"9"));
             return Ok(Some(Message::new(whole, 90, "monetdb.challenge", "mserver:9")));
@@ -48,6 +55,8 @@ impl Grammar for Monetdb {
     }
 }
 
+/// Four empty blocks.
+const EMPTY_BYTES: usize = 8;
 const BLOCK_BYTES_MAX: usize = 1024;
 
 static INFO: Info = Info {
@@ -82,6 +91,10 @@ mod tests {
         converses(&Monetdb, &[(S, &challenge), (C, &response)]);
         let heard = hear(&Monetdb, &[(S, &challenge), (C, &response)]);
         assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE);
+        let after = [&[0; 8][..], &response].concat();
+        let heard = hear(&Monetdb, &[(S, &challenge), (C, &after)]);
+        assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE, "empty blocks first");
+        assert_eq!(heard.fits, [true, true]);
         denies(
             &Monetdb,
             Transport::Tcp,

@@ -63,6 +63,8 @@ fn running(side: Side, said: Said<'_>) -> Probe {
             _ => return Probe::No,
         };
         match before {
+            // Sent again, it proves nothing.
+            Some((first, Packet::Control { .. })) if first.bytes == packet.bytes => {}
             Some((first, known)) if known.is_followed_by(read) => {
                 let (rule, constant) = ("openvpn.session", "packets of one session");
                 let encryption = Encryption::OtherEncrypted;
@@ -133,7 +135,8 @@ impl Packet {
                 let new = |(at, byte)| !session.iter().take(at).any(|before| before == byte);
                 let varied = session.iter().enumerate().filter(|pair| new(*pair)).count();
                 let session = u64::from_be_bytes(session);
-                Ok((!text && varied >= VARIED_MIN).then_some(Self::Control { session }))
+                let sane = !text && !is_bfd(packet) && varied >= VARIED_MIN;
+                Ok(sane.then_some(Self::Control { session }))
             }
             DATA_V2 => {
                 let (peer, counter) = (cursor.u32_be()?, cursor.u32_be()?);
@@ -160,6 +163,12 @@ impl Packet {
             _ => false,
         }
     }
+}
+
+/// Whether the head is one of Bidirectional Forwarding Detection: version 1, flags, multiplier, and its own length.
+fn is_bfd(packet: &Datagram<'_>) -> bool {
+    let length = packet.bytes.get(3).copied().map(usize::from);
+    length == Some(packet.declared) && packet.declared <= BFD_BYTES_MAX
 }
 
 /// Whether what is there of a packet may be a reset: opcode and size.
@@ -315,6 +324,8 @@ const TLS_BEHIND: [usize; 7] = [0, 24, 28, 36, 40, 56, 72];
 const ACKNOWLEDGED_MAX: usize = 8;
 const NUMBER_MAX: u32 = 0xffff;
 const KEY_BITS: u8 = 7;
+/// With authentication (RFC 5880 section 4.1).
+const BFD_BYTES_MAX: usize = 64;
 const VARIED_MIN: usize = 6;
 const PEER_MAX: u32 = 0xffff;
 const PEER_NONE: u32 = 0x00ff_ffff;
@@ -433,6 +444,12 @@ mod tests {
         assert_eq!(found, Some(("openvpn.control", "P_CONTROL_V1, TLS")), "one that carries TLS");
         let dns = b"\x20\x11\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
         assert_eq!(probe(&Openvpn, &[&dns[..], dns], &[]), Probe::No, "a query sent again");
+        assert_eq!(probe(&Openvpn, &[&one, &one], &[]), Probe::More, "sent again");
+        let bfd = |echo| {
+            [&b"\x20\x40\x03\x18\x6a\xc1\0\xd0\0\0\0\0\0\x0f\x42\x40\0\x0f\x42\x40\0\0"[..], echo]
+                .concat()
+        };
+        assert_eq!(probe(&Openvpn, &[&bfd(b"\0\0"), &bfd(b"\xc3\x50")], &[]), Probe::No, "BFD");
         let text = b"HTTP/1.1 200 OK and so on until it is long enough";
         assert_eq!(probe(&Openvpn, &[&text[..], text], &[]), Probe::No);
     }

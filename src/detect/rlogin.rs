@@ -68,7 +68,7 @@ fn read(side: Side, said: Said<'_>) -> Result<Option<Told>, Short> {
 }
 
 /// Its length.
-fn opening(bytes: &[u8]) -> Result<Option<usize>, Short> {
+pub(super) fn opening(bytes: &[u8]) -> Result<Option<usize>, Short> {
     let mut c = Cursor::new(bytes);
     if c.u8()? != 0 {
         return Ok(None);

@@ -5,7 +5,7 @@
 use super::{
     Detector, Directions, Facts, FollowState, Info, Next, Probe, Said, Start, Step, View,
     exchange::{Told, printable, probe_stream, string},
-    rlogin::is_name,
+    rlogin::{is_name, opening},
 };
 use crate::{
     bytes::{Cursor, Short},
@@ -70,7 +70,9 @@ fn read(side: Side, said: Said<'_>) -> Result<Option<Told>, Short> {
     let Some(command) = string(&mut c, COMMAND_BYTES_MAX, is_command)? else { return Ok(None) };
     let text = user.len().saturating_add(second.len()).saturating_add(command.len());
     let enough = text >= if port.is_empty() { TEXT_BYTES_ALONE } else { TEXT_BYTES_MIN };
-    let sound = enough && !second.is_empty() && !command.is_empty();
+    // Without a port, a terminal and its speed are those of rlogin.
+    let terminal = port.is_empty() && opening(said.bytes)?.is_some();
+    let sound = enough && !terminal && !second.is_empty() && !command.is_empty();
     Ok(sound.then(|| Told::clear("rsh.request", "port, names, command", c.at())))
 }
 

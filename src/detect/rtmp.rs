@@ -1,7 +1,7 @@
 //! RTMP. <https://rtmp.veriskope.com/docs/spec/>
 //!
-//! Both sides begin with a version byte and 1536 bytes: time, zero (or a Flash version), noise. RTMPE has version 6. A
-//! flow joined late is known by its `connect` command.
+//! Both sides begin with a version byte and 1536 bytes: time, zero (or the version of a Flash player, or of nginx), noise.
+//! RTMPE has version 6. A flow joined late is known by a whole command message.
 use super::fit::{Fit, mark, openings};
 use super::{Detector, Directions, FollowState, Info, Match, Probe, Said, Start, Step, View};
 use crate::{
@@ -22,7 +22,7 @@ impl Detector for Rtmp {
         }
         let alone = |side| match view.side(side) {
             said if said.bytes.is_empty() => Err(Short),
-            said if said.start == Start::Unknown => connect(side, said.bytes),
+            said if said.start == Start::Unknown => command(side, said.bytes),
             said => hello(side, said.bytes, HANDSHAKE_BYTES),
         };
         // Both beginnings together need not be whole.
@@ -52,7 +52,7 @@ impl Detector for Rtmp {
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
         let fit = match said.start {
             Start::Known => hello(side, said.bytes, 9),
-            Start::Unknown => connect(side, said.bytes),
+            Start::Unknown => command(side, said.bytes),
         };
         let mut step = openings(state, side, said, &fit);
         if fit.is_ok_and(|found| found.is_some_and(|mark| mark.constant == ENCRYPTED)) {
@@ -88,24 +88,57 @@ fn hello(side: Side, bytes: &[u8], least: usize) -> Fit {
     if bytes.len() < least {
         return Err(Short);
     }
-    let enough = zero && constant != ENCRYPTED || least < HANDSHAKE_BYTES;
+    let told = zero || side == Side::Server && bytes.get(5..9) == Some(NGINX);
+    let enough = told && constant != ENCRYPTED || least < HANDSHAKE_BYTES;
     if enough { Ok(Some(mark("rtmp.handshake", side, 0, 9, constant))) } else { Err(Short) }
 }
 
-/// The command message that opens a session: type 20, AMF0 string `connect`.
-fn connect(side: Side, bytes: &[u8]) -> Fit {
+/// A command message (type 20) behind a whole chunk header: a name in AMF0, its string marker and length before it.
+fn command(side: Side, bytes: &[u8]) -> Fit {
     let mut c = Cursor::new(bytes);
-    if side == Side::Server || c.u8()? != 3 {
+    // Chunk streams 3 to 63, with a header of 11 bytes.
+    if !(3..=63).contains(&c.u8()?) {
         return Ok(None);
     }
-    let (_time, _length, kind, stream) = (c.u24_be()?, c.u24_be()?, c.u8()?, c.u32_le()?);
-    if kind != 20 || stream != 0 {
+    let (_time, length, kind, stream) = (c.u24_be()?, c.u24_be()?, c.u8()?, c.u32_le()?);
+    if kind != 20 || stream > STREAM_MAX || length < 3 {
         return Ok(None);
     }
-    let named = c.take(10)? == b"\x02\x00\x07connect";
-    Ok(named.then(|| mark("rtmp.connect", side, 0, c.at(), "connect")))
+    if c.array::<2>()? != [2, 0] {
+        return Ok(None);
+    }
+    let length = usize::from(c.u8()?);
+    let known = match side {
+        Side::Client => CLIENT_COMMANDS,
+        Side::Server => SERVER_COMMANDS,
+    };
+    if !known.iter().any(|name| name.len() == length) {
+        return Ok(None);
+    }
+    let name = c.take(length)?;
+    let found = known.iter().find(|known| known.as_bytes() == name);
+    Ok(found.map(|constant| mark("rtmp.command", side, 0, c.at(), constant)))
 }
 
+/// Section 7.2, and what Flash encoders say before they publish.
+const CLIENT_COMMANDS: &[&str] = &[
+    "connect",
+    "createStream",
+    "releaseStream",
+    "FCPublish",
+    "FCUnpublish",
+    "publish",
+    "play",
+    "deleteStream",
+    "getStreamLength",
+    "_checkbw",
+];
+const SERVER_COMMANDS: &[&str] =
+    &["_result", "_error", "onStatus", "onFCPublish", "onFCUnpublish", "onBWDone"];
+/// Message streams are numbered from 1.
+const STREAM_MAX: u32 = 1024;
+/// What nginx's module says where the version is.
+const NGINX: &[u8] = b"\x0d\x0e\x0a\x0d";
 const ENCRYPTED: &str = "RTMPE version 6";
 const TPKT_BYTES_MIN: usize = 7;
 /// C0 and C1.
@@ -160,9 +193,29 @@ mod tests {
     }
 
     #[test]
-    fn a_late_view_needs_the_connect_command() {
+    fn the_version_of_nginx_is_known() {
+        let nginx = opening(3, *b"\x0d\x0e\x0a\x0d");
+        assert!(matches!(probe_side(&Rtmp, S, &nginx), Probe::Match(_)));
+        assert_eq!(probe_side(&Rtmp, C, &nginx), Probe::More);
+    }
+
+    #[test]
+    fn a_late_view_needs_a_command() {
         let connect = b"\x03\0\0\0\0\0\xc0\x14\0\0\0\0\x02\0\x07connect\0";
+        let result = b"\x03\0\0\0\0\0\x1d\x14\0\0\0\0\x02\0\x07_result\0@\x10";
+        let status = b"\x05\0\0\0\0\0\x69\x14\x01\0\0\0\x02\0\x08onStatus\0";
         assert!(hear_from(&Rtmp, &[(C, connect)], Start::Unknown).matched.is_some());
+        for answer in [&result[..], status] {
+            assert!(hear_from(&Rtmp, &[(S, answer)], Start::Unknown).matched.is_some());
+            assert!(hear_from(&Rtmp, &[(C, answer)], Start::Unknown).matched.is_none());
+        }
+        // Sound, and a command nobody knows.
+        for other in [
+            &b"\x04\0\0\0\0\0\xc0\x08\x01\0\0\0\xaf\x01\0\0\0\0\0\0"[..],
+            b"\x03\0\0\0\0\0\xc0\x14\0\0\0\0\x02\0\x07connekt\0",
+        ] {
+            assert!(hear_from(&Rtmp, &[(C, other)], Start::Unknown).matched.is_none());
+        }
         assert!(hear_from(&Rtmp, &[(C, &opening(3, [0; 4]))], Start::Unknown).matched.is_none());
     }
 }

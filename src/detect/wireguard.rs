@@ -25,6 +25,10 @@ impl Detector for Wireguard {
         }
         let side = if view.client.bytes.is_empty() { Side::Server } else { Side::Client };
         let Some(first) = heads(view.side(side)).next() else { return Probe::More };
+        // An answer heard before all else tells who the server is.
+        if side == Side::Client && matches!(first.bytes, [2 | 3, 0, 0, 0, ..]) {
+            return Probe::No;
+        }
         if let Some(constant) = handshake(&first) {
             return first.matched(side, proof("wireguard.handshake", constant));
         }
@@ -143,9 +147,13 @@ mod tests {
     #[test]
     fn handshake_messages_prove_themselves_by_their_length() {
         let disco = [&b"TS\xf0\x9f\x92\xac"[..], &noise(80)].concat();
-        for datagram in [message(1, 144), message(2, 88), message(3, 60), disco] {
+        for datagram in [message(1, 144), disco] {
             assert_eq!(found(&[&datagram], &[]), Some("wireguard.handshake"));
             assert_eq!(found(&[], &[&datagram]), Some("wireguard.handshake"));
+        }
+        for answer in [message(2, 88), message(3, 60)] {
+            assert_eq!(probe(&Wireguard, &[&answer], &[]), Probe::No, "a server answers");
+            assert_eq!(found(&[], &[&answer]), Some("wireguard.handshake"));
         }
         for wrong in [message(1, 143), message(2, 89), message(5, 144), vec![1; 148]] {
             assert_eq!(probe(&Wireguard, &[&wrong], &[]), Probe::No);

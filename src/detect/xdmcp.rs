@@ -2,8 +2,8 @@
 //!
 //! Version, opcode and length, and a body of the form that the opcode has.
 use super::{
-    Detector, Directions, FollowState, Info, Probe, Said, Step, View,
-    exchange::{Told, follow_datagrams, probe_datagram},
+    Detector, Directions, FollowState, Info, Next, Probe, Said, Step, View,
+    exchange::{Told, first_datagram, follow_datagrams, probe_datagram},
 };
 use crate::{
     bytes::{Cursor, Short},
@@ -22,7 +22,13 @@ impl Detector for Xdmcp {
     }
 
     fn follow(&self, state: &mut FollowState, side: Side, said: Said<'_>) -> Step {
-        follow_datagrams(state, side, said, read)
+        let step = follow_datagrams(state, side, said, read);
+        // The cookie comes when both have spoken.
+        let opcode = first_datagram(said).and_then(|datagram| datagram.get(2..4));
+        let asks = matches!(opcode, Some([0, 1..=5 | 7]));
+        let [.., messages] = state.words;
+        let waits = asks && !step.facts.mismatch && messages < ASKED_MAX;
+        Step { next: if waits { Next::Continue } else { step.next }, ..step }
     }
 }
 
@@ -82,6 +88,8 @@ const fn form(opcode: u16, sender: Side, constant: &'static str, fields: &'stati
     Form { opcode, sender, constant, fields }
 }
 
+/// So many queries and answers may come before a session is granted.
+const ASKED_MAX: u32 = 16;
 const ACCEPT: u16 = 8;
 const UNWILLING: u16 = 6;
 const DECLINE: u16 = 9;
@@ -144,6 +152,11 @@ mod tests {
             assert!(!proves(&Xdmcp, side.other(), bytes), "{bytes:02x?} from the other side");
             assert!(!proves(&Xdmcp, side, &bytes[..bytes.len() - 1]), "{bytes:02x?} cut");
         }
+        let willing = b"\x00\x01\x00\x05\x00\x0f\x00\x00\x00\x04host\x00\x05ready";
+        let request = b"\x00\x01\x00\x07\x00\x0f\0\x01\x01\0\0\x01\0\x04\x0a\0\0\x01\0\0\0";
+        let heard =
+            hear_datagrams(&Xdmcp, &[(C, QUERY), (S, willing), (C, request), (S, ACCEPTED)]);
+        assert_eq!(heard.credentials, Credentials::SESSION_SECRET, "after a query");
         let heard = hear_datagrams(&Xdmcp, &[(C, QUERY), (S, ACCEPTED)]);
         assert_eq!((heard.fits, heard.credentials), ([true, true], Credentials::SESSION_SECRET));
     }

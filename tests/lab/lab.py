@@ -301,7 +301,8 @@ def install(work, modules):
     if missing:
         quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}}
         net.sh("apt-get update -q", **quiet)
-        net.sh(["apt-get", "install", "-qy", "--no-install-recommends", *missing], **quiet)
+        net.sh(["apt-get", "install", "-qy", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", *missing],
+               **quiet)
     venv, pip = work / "venv", sorted({p for m in modules for p in getattr(m, "PIP", [])})
     if not (venv / "bin/pip").exists():
         net.sh([sys.executable, "-m", "venv", str(venv)])

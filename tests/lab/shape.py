@@ -137,6 +137,11 @@ def skip(count):
     return lambda packets: packets[count:]
 
 
+def first(count):
+    """Keep the first packets."""
+    return lambda packets: packets[:count]
+
+
 def keep(wanted):
     """Keep the packets for which `wanted(packet)` is true."""
     return lambda packets: [p for p in packets if wanted(p)]

@@ -126,7 +126,7 @@ def check(flows, canaries, packets):
         if (flow["encryption"] == "tls" and "password_cleartext" in flow["credentials"]
                 and flow.get("upgrade") != "socks"):
             wrong.append(f"{where}: a clear password in TLS")
-    if flows and all(f["encryption"] in ("tls", "ssh", "quic", "dtls") for f in flows):
+    if flows and all(f["encryption"] in ("tls", "ssh", "quic", "dtls", "wireguard", "ipsec") for f in flows):
         wrong += [f"canary {c} can be read though everything is encrypted" for c in canaries
                   if any(c.encode() in p.frame for p in packets)]
     if canaries and any(len(set(c)) < 6 or not c.startswith("cnry") for c in canaries):

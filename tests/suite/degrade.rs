@@ -44,8 +44,8 @@ fn contradiction(full: &[Value], worse: &Value) -> Option<String> {
         let pair = [text(f, "app"), app];
         // h2c is reached from HTTP/1: a late view sees only what it led to.
         let upgraded = pair == ["http", "http2"];
-        // A reply of ONC RPC does not name its program; after its greeting LMTP is SMTP.
-        let unnamed = pair == ["nfs", "sunrpc"] || pair == ["lmtp", "smtp"];
+        // A reply of ONC RPC does not name its program; after its greeting LMTP is SMTP; S7 sets up its transport first.
+        let unnamed = [["nfs", "sunrpc"], ["lmtp", "smtp"], ["s7comm", "cotp"]].contains(&pair);
         // Of a tunnel a late view sees only what runs inside.
         let inside = f["layers"].as_array().is_some_and(|all| all.iter().any(|l| l == app));
         let same = text(f, "app") == app || pair.contains(&"");

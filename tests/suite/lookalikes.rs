@@ -129,7 +129,7 @@ fn known(path: &std::path::Path, whole: &[Owned]) -> BTreeMap<(String, String), 
         }
         names.insert(want("encryption").to_owned());
         // Two tongues of one server, upgraded to or answered in; and names that only an opening can tell apart.
-        let kin: [&[&str]; 6] = [
+        let kin: [&[&str]; 7] = [
             // Over TCP it carries TLS, and comes before it in the registry.
             &["openvpn", "tls"],
             // A NULL cipher is plaintext.
@@ -138,6 +138,8 @@ fn known(path: &std::path::Path, whole: &[Owned]) -> BTreeMap<(String, String), 
             &["lmtp", "smtp"],
             &["nfs", "sunrpc"],
             &["uwsgi", "http"],
+            // S7 sets up its transport first.
+            &["s7comm", "cotp"],
         ];
         for kin in kin {
             if kin.iter().any(|name| names.contains(*name)) {
