@@ -285,7 +285,11 @@ fn joined_late() {
     let heard = hear_from(&Postgresql, &lines, Start::Unknown);
     assert_eq!((heard.fits, heard.reason), ([true, true], None));
     assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE);
-    let heard = hear_from(&Postgresql, &[(Server, b"N"), (Server, AUTH_OK)], Start::Unknown);
+    let heard = hear_from(
+        &Postgresql,
+        &[(Server, b"N"), (Server, AUTH_OK), (Server, READY)],
+        Start::Unknown,
+    );
     assert_eq!(heard.reason, Some(PlaintextReason::ServerRefused));
 }
 
