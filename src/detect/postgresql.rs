@@ -300,7 +300,8 @@ fn follow_server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short>
 /// The single byte after `SSLRequest` or `GSSENCRequest`.
 fn server_answer(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     let gss = state.flags & LAST_WAS_GSS != 0;
-    let waiting = state.phase[0] == CLIENT_ASKED;
+    // The client's first token may be read before the answer that allowed it.
+    let waiting = state.phase[0] == CLIENT_ASKED || gss && state.phase[0] == CLIENT_SEALED;
     let open = waiting && state.words[ANSWERED].saturating_add(1) == state.words[ASKED];
     let found = |rule, constant| mark(rule, Side::Server, 0, 1, constant);
     let answered = |facts| Step::read(1, facts);

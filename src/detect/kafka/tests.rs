@@ -229,3 +229,13 @@ fn random_bytes_never_match() {
         }
     }
 }
+
+#[test]
+fn a_refusal_that_overtakes_its_request_is_one() {
+    let handshake = request(17, 1, 1, b"\0\x05PLAIN");
+    let mechanisms = response(1, b"\0\0\0\0\0\x01\0\x05PLAIN");
+    let login = request(36, 1, 2, b"\0\0\0\x06\0me\0pw");
+    let denied = response(2, b"\0\x3a\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0");
+    let heard = hear(&Kafka, &[(C, &handshake), (S, &mechanisms), (S, &denied), (C, &login)]);
+    assert!(heard.refused && heard.credentials == Credentials::SASL_PLAIN);
+}

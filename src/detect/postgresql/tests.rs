@@ -395,3 +395,11 @@ fn random_bytes_never_match() {
         assert!(!matches!(Postgresql.probe(&view), Probe::Match(_)), "{bytes:02x?}");
     }
 }
+
+#[test]
+fn a_token_that_overtakes_the_consent_to_gss_is_taken() {
+    let token = b"\0\0\0\x04\x60\x82\x02\x0c";
+    let heard =
+        hear(&Postgresql, &[(Client, GSS), (Client, token), (Server, b"G"), (Server, token)]);
+    assert_eq!((heard.encryption, heard.refused), (Some(Encryption::OtherEncrypted), false));
+}
