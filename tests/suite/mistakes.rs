@@ -245,6 +245,7 @@ fn small_numbers_and_short_words_are_no_protocol() {
         case("a Fetch of Kafka", &[('>', &fetch)], UNKNOWN),
         case("records of Kafka", &[('<', &batch)], UNKNOWN),
         case("a reply of MongoDB", &[('<', &reply)], UNKNOWN),
+        case("a READY of Cassandra", &[('<', &le(&[0xc2, 2, 0, 0xfc, 8, 2]))], UNKNOWN),
         case("a login of PostgreSQL", &[('<', b"R\0\0\0\x08\0\0\0\x03\0\0\0\x01\0\0\0")], UNKNOWN),
         late(case("frames of HTTP/2", &[('>', &three_frames), ('<', &three_frames)], UNKNOWN)),
         case("a handshake of RTMP", &[('>', &sparse(b"\x03\0\0\x02\0\0\0\0\0", 3000))], UNKNOWN),

@@ -33,7 +33,10 @@ fn random_payloads_get_no_name() {
         let rate = found.count as f64 * 1e6 / count as f64;
         println!("{name}: {} ({rate:.2} in a million)\n{}", found.count, found.examples.join("\n"));
     }
-    assert!(names.0.is_empty(), "seed {seed}: {:?}", Vec::from_iter(names.0.keys()));
+    let chance = CHANCE_MAX + count * CHANCE_PER_MILLION_MAX / 1_000_000;
+    let wrong = names.0.iter().filter(|(_, found)| found.never || found.count > chance);
+    let wrong: Vec<&String> = wrong.map(|(name, _)| name).collect();
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:?}");
 }
 
 /// What was given a name, and how often.
@@ -42,6 +45,8 @@ struct Names(BTreeMap<String, Found>);
 
 #[derive(Default)]
 struct Found {
+    /// Not even by chance.
+    never: bool,
     count: u64,
     examples: Vec<String>,
 }
@@ -63,12 +68,64 @@ impl Names {
         );
         let found = self.0.entry(name).or_default();
         found.count += 1;
+        found.never = record.encryption == "tls"
+            || matches!(talk.texture, Texture::Uniform)
+            || record.layers.iter().any(|layer| STORES.contains(layer));
         if found.examples.len() < EXAMPLES_MAX {
             let rule = record.evidence.first().map_or("-", |e| e.rule);
             found.examples.push(format!("  {rule} by {}: {}", record.src_ip, talk.summary()));
         }
     }
 }
+
+/// Flows that mean nothing may still have the few bytes in which some headers differ from zeros (an NTP request is one
+/// byte and 47 zeros), but hardly.
+const CHANCE_MAX: u64 = 2;
+const CHANCE_PER_MILLION_MAX: u64 = 20;
+
+/// Databases, caches, brokers and what coordinates them: alerts speak of these.
+const STORES: &[&str] = &[
+    "aerospike",
+    "amqp",
+    "arangodb",
+    "beanstalkd",
+    "bolt",
+    "cassandra",
+    "ceph",
+    "clickhouse",
+    "couchbase",
+    "dax",
+    "drda",
+    "elasticsearch",
+    "firebird",
+    "gearman",
+    "hadoop",
+    "hazelcast",
+    "hbase",
+    "ibmmq",
+    "influx_line",
+    "kafka",
+    "ldap",
+    "memcached",
+    "monetdb",
+    "mongodb",
+    "mqtt",
+    "mysql",
+    "mysqlx",
+    "nats",
+    "nsq",
+    "openwire",
+    "oracle",
+    "postgresql",
+    "pulsar",
+    "redis",
+    "rethinkdb",
+    "stomp",
+    "tarantool",
+    "tds",
+    "zmtp",
+    "zookeeper",
+];
 
 const EXAMPLES_MAX: usize = 3;
 const EXAMPLE_BYTES_MAX: usize = 96;
