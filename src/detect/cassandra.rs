@@ -105,7 +105,12 @@ fn opening(c: &mut Cursor<'_>, side: Side) -> Read<&'static str> {
             startup(c, &frame)?;
             Ok("STARTUP")
         }
-        (Side::Server, READY) => need(frame.length == 0).map(|()| "READY"),
+        (Side::Server, READY) => {
+            // A header and zeros, too.
+            need(frame.length == 0)?;
+            need(Frame::read(c, side)?.version == frame.version)?;
+            Ok("READY")
+        }
         (Side::Server, SUPPORTED) => {
             need((1..=64).contains(&c.u16_be()?))?;
             name(c, frame.length, option_name).map(|_| "SUPPORTED")
@@ -382,7 +387,8 @@ mod tests {
             assert!(!found(C, &options), "zeros look like it");
             assert!(found(C, &[options, frame(version, STARTUP, VERSION)].concat()));
             assert!(
-                found(S, &frame(response, READY, b""))
+                !found(S, &frame(response, READY, b""))
+                    && found(S, &frame(response, READY, b"").repeat(2))
                     && found(S, &frame(response, ERROR, BAD_LOGIN))
             );
             assert!(found(S, &frame(response, AUTHENTICATE, AUTHENTICATOR)));

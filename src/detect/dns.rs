@@ -170,7 +170,7 @@ fn parse(message: &Message<'_>, side: Side, cut: bool) -> Result<Option<&'static
         }
         left = left.saturating_sub(1);
     }
-    if header.is_truncated() && cursor.at() == message.declared {
+    if header.is_truncated() && header.questions > 0 && cursor.at() == message.declared {
         return Ok(constant);
     }
     let anchored = cut && header.questions > 0;

@@ -46,6 +46,8 @@ pub(super) fn decide(view: &View<'_>, client: Fit, server: Fit) -> Probe {
     let client_known = view.client.start == Start::Known;
     match (client, server) {
         (Ok(None), _) if client_known => Probe::No,
+        // What the server says of it may hold for another protocol's client.
+        (Err(Short), _) if client_known && !view.client.bytes.is_empty() => Probe::More,
         (Ok(Some(mark)), _) | (_, Ok(Some(mark))) => Match::plaintext(mark),
         (Ok(None), Ok(None)) => Probe::No,
         _ => Probe::More,
@@ -149,7 +151,7 @@ fn method(bytes: &[u8]) -> Result<Option<&[u8]>, Short> {
 /// no other text protocol would have as its argument.
 fn proven<'a>(method: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
     let target = rest.strip_suffix(b" HTTP/1.1").or_else(|| rest.strip_suffix(b" HTTP/1.0"))?;
-    let sane = !target.is_empty() && !controls(target);
+    let sane = !target.is_empty() && !target.iter().any(u8::is_ascii_control);
     let strict = || !target.contains(&b' ') && (target.starts_with(b"/") || absolute(target));
     (sane && (METHODS.contains(&method) || strict())).then_some(target)
 }

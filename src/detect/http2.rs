@@ -99,7 +99,7 @@ fn setting(id: u16, value: u32) -> bool {
 fn chain(side: Side, bytes: &[u8]) -> Fit {
     let mut cursor = Cursor::new(bytes);
     // Stream whose field section goes on in the next frame.
-    let mut open = None;
+    let (mut open, mut sizes) = (None, 0_usize);
     for left in (0..CHAIN_FRAMES).rev() {
         let frame = Frame::read(&mut cursor)?;
         let goes_on = open.is_none_or(|stream| stream == frame.stream);
@@ -107,12 +107,16 @@ fn chain(side: Side, bytes: &[u8]) -> Fit {
             return Ok(None);
         }
         let fields = matches!(frame.kind, HEADERS | CONTINUATION);
+        if frame.kind == HEADERS && !frame.is_told_by(&cursor)? {
+            return Ok(None);
+        }
+        sizes = sizes.saturating_add(usize::from(frame.kind != DATA));
         open = (fields && !frame.has(END_HEADERS)).then_some(frame.stream);
         if left > 0 {
             cursor.skip(frame.length)?;
         }
     }
-    Ok(Some(mark("http2.frames", side, cursor.at(), "3 frames")))
+    Ok((sizes > 0).then(|| mark("http2.frames", side, cursor.at(), "3 frames")))
 }
 
 fn mark(rule: &'static str, side: Side, length: usize, constant: &'static str) -> Mark {
@@ -156,6 +160,20 @@ impl Frame {
             GOAWAY => on_connection && self.length >= 8,
             WINDOW_UPDATE => self.stream & RESERVED_BIT == 0 && self.length == 4,
             _ => true,
+        }
+    }
+
+    /// Whether the fields behind this HEADERS frame begin as they do: with an entry of a table, or with a literal whose
+    /// text is Huffman code or readable (RFC 7541 section 6). Small numbers and zeros do not.
+    fn is_told_by(self, payload: &Cursor<'_>) -> Result<bool, Short> {
+        let shifted = self.has(PADDED) || self.has(PRIORITY_FLAG);
+        if shifted || payload.peek()? >= 0x20 {
+            return Ok(true);
+        }
+        match payload.rest() {
+            [_, length, ..] if *length >= 0x80 => Ok(true),
+            [_, _, text, ..] => Ok(text.is_ascii_graphic()),
+            _ => Err(Short),
         }
     }
 

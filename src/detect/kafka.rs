@@ -157,6 +157,12 @@ fn response(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
         state.flags |= ACCEPTED;
         return Ok(Step::read(consumed, Facts { accepted: true, ..FITS }));
     }
+    // Read before its request, which will tell what it answers.
+    let newest = ids.iter().copied().fold(special, u32::max);
+    let ahead = noted.checked_sub(newest).is_some_and(|n| (1..=PIPELINED_MAX).contains(&n));
+    if !raw && ahead && newest > 0 && frames::fitted(state, Side::Client) {
+        return Err(Flaw::Short);
+    }
     match responses::alone(bytes) {
         Ok((_, response)) => {
             Ok(Step::read(consumed, Facts { accepted: response.is_data(), ..FITS }))

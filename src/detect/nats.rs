@@ -35,10 +35,17 @@ impl Detector for Nats {
             (Err(Short), Start::Known) if hello && client.start == Start::Known => {
                 return Probe::More;
             }
-            (Ok(false), Start::Known) => return Probe::No,
+            // A client that fits counts, whatever answers it.
+            (Ok(false), Start::Known) if client.bytes.is_empty() => return Probe::No,
+            (Ok(false), Start::Known) if opening(Side::Client, client) == Ok(None) => {
+                return Probe::No;
+            }
             (Ok(false), _) if client.bytes.is_empty() => return Probe::No,
             _ if hello => return Probe::No,
-            _ if server.bytes.is_empty() && opening(Side::Client, client) == Ok(None) => {
+            _ if (server.bytes.is_empty() || server.start == Start::Unknown)
+                && !client.bytes.is_empty()
+                && opening(Side::Client, client) == Ok(None) =>
+            {
                 return Probe::No;
             }
             _ => {}

@@ -131,12 +131,8 @@ impl Packet {
                 cursor.skip(1)?;
                 let session = cursor.array::<8>()?;
                 let text = session.iter().all(|byte| matches!(byte, 0 | b' '..=b'~'));
-                // Random, and so hardly text, counts or zeros.
-                let new = |(at, byte)| !session.iter().take(at).any(|before| before == byte);
-                let varied = session.iter().enumerate().filter(|pair| new(*pair)).count();
-                let session = u64::from_be_bytes(session);
-                let sane = !text && !is_bfd(packet) && varied >= VARIED_MIN;
-                Ok(sane.then_some(Self::Control { session }))
+                let found = Self::Control { session: u64::from_be_bytes(session) };
+                Ok((!text && !is_bfd(packet) && is_varied(session)).then_some(found))
             }
             DATA_V2 => {
                 let (peer, counter) = (cursor.u32_be()?, cursor.u32_be()?);
@@ -169,6 +165,12 @@ impl Packet {
 fn is_bfd(packet: &Datagram<'_>) -> bool {
     let length = packet.bytes.get(3).copied().map(usize::from);
     length == Some(packet.declared) && packet.declared <= BFD_BYTES_MAX
+}
+
+/// Random, and so hardly counts or zeros.
+fn is_varied(session: [u8; 8]) -> bool {
+    let new = |(at, byte)| !session.iter().take(at).any(|before| before == byte);
+    session.iter().enumerate().filter(|pair| new(*pair)).count() >= VARIED_MIN
 }
 
 /// Whether what is there of a packet may be a reset: opcode and size.
@@ -213,7 +215,7 @@ fn reset(side: Side, packet: &Datagram<'_>) -> Result<Option<&'static str>, Shor
     if !opens(side, first) {
         return Ok(None);
     }
-    if cursor.u64_be()? == 0 {
+    if !is_varied(cursor.array()?) {
         return Ok(None);
     }
     if first == CLIENT_V3 {

@@ -77,10 +77,11 @@ fn may_be_auth(line: &[u8]) -> bool {
 
 fn status(place: Place, line: &[u8]) -> Fit {
     if place.late {
-        return if place.whole && line.starts_with(b"+OK") && stamped(line) {
-            Fit::Own("+OK <")
-        } else {
-            Fit::No
+        let begins = b"+OK".iter().zip(line).all(|(a, b)| a == b);
+        return match place.whole {
+            true if begins && stamped(line) => Fit::Own("+OK <"),
+            false if begins => Fit::Open,
+            _ => Fit::No,
         };
     }
     let ok = b"+OK".iter().zip(line).all(|(a, b)| a == b);

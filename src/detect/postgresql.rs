@@ -84,7 +84,17 @@ fn see_server(said: Said<'_>) -> Seen {
         };
     }
     let (refusals, session) = after_refusals(bytes);
-    match session_opening(session) {
+    let opening = session_opening(session);
+    if opening == Ok(Some(SHORT_ANSWER_BYTES)) && session.first() == Some(&b'R') {
+        // All but zeros are two bytes: it is believed when another message follows.
+        match goes_on(session.get(SHORT_ANSWER_BYTES..).unwrap_or_default()) {
+            Ok(true) => {}
+            Ok(false) if said.start == Start::Known => return Seen::Other,
+            Ok(false) => return Seen::Unclear,
+            Err(Short) => return Seen::Open,
+        }
+    }
+    match opening {
         // At an unknown place an error may belong to any statement: only a chain counts there.
         Ok(Some(length)) if said.start == Start::Known || session.first() == Some(&b'R') => {
             let (rule, constant) = match (refusals, session.first()) {
@@ -154,6 +164,12 @@ fn session_opening(bytes: &[u8]) -> Result<Option<usize>, Short> {
         Some(text) => Ok(Some(text.len())),
         None => chain::opening(bytes),
     }
+}
+
+/// Whether a message of the server's begins here, of less than 64 KiB.
+fn goes_on(bytes: &[u8]) -> Result<bool, Short> {
+    let mut c = Cursor::new(bytes);
+    Ok(chain::is_backend(c.u8()?) && c.u8()? == 0 && c.u8()? == 0)
 }
 
 fn follow_client(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
@@ -284,7 +300,8 @@ fn follow_server(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short>
 /// The single byte after `SSLRequest` or `GSSENCRequest`.
 fn server_answer(state: &mut FollowState, said: Said<'_>) -> Result<Step, Short> {
     let gss = state.flags & LAST_WAS_GSS != 0;
-    let waiting = state.phase[0] == CLIENT_ASKED;
+    // The client's first token may be read before the answer that allowed it.
+    let waiting = state.phase[0] == CLIENT_ASKED || gss && state.phase[0] == CLIENT_SEALED;
     let open = waiting && state.words[ANSWERED].saturating_add(1) == state.words[ASKED];
     let found = |rule, constant| mark(rule, Side::Server, 0, 1, constant);
     let answered = |facts| Step::read(1, facts);
@@ -502,6 +519,8 @@ const fn plaintext(mark: Mark) -> Match {
 const fn preamble(mark: Mark) -> Match {
     Match { encryption: None, mark }
 }
+/// An Authentication request without a body, or the end of authentication.
+const SHORT_ANSWER_BYTES: usize = 9;
 
 static INFO: Info = Info {
     name: "postgresql",

@@ -49,6 +49,7 @@ pub(super) fn probe(view: &View<'_>, programs: Programs) -> Probe {
     }
     // A reply alone does not tell of which program.
     match read_reply(view.server, datagrams) {
+        Ok(Some(reply)) if datagrams && reply.id >> 24 == 0 => Probe::No,
         Ok(Some(reply)) if programs == Programs::Other => {
             let mark = mark(reply_rule, Side::Server, 0, reply.length, "REPLY");
             Probe::Match(Match { encryption: reply.encryption(), mark })
@@ -194,6 +195,8 @@ struct Reply {
     starttls: bool,
     /// Its verifier is of `RPCSEC_GSS`, which may have sealed what follows.
     gss: bool,
+    /// Chosen at random by most, and all else may be zeros.
+    id: u32,
     length: usize,
 }
 
@@ -318,7 +321,7 @@ fn read_reply(said: Said<'_>, udp: bool) -> Result<Option<Reply>, Short> {
     if said.start == Start::Unknown && !another_follows(said.bytes, &record)? {
         return Ok(None);
     }
-    Ok(Some(Reply { denied, starttls, gss, length }))
+    Ok(Some(Reply { denied, starttls, gss, id, length }))
 }
 
 /// Joined late, one reply is not enough: the mark of another one has to follow, and its message type.

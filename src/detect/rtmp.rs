@@ -88,9 +88,23 @@ fn hello(side: Side, bytes: &[u8], least: usize) -> Fit {
     if bytes.len() < least {
         return Err(Short);
     }
+    if least == HANDSHAKE_BYTES && !is_noise(bytes) {
+        return Ok(None);
+    }
     let told = zero || side == Side::Server && bytes.get(5..9) == Some(NGINX);
     let enough = told && constant != ENCRYPTED || least < HANDSHAKE_BYTES;
     if enough { Ok(Some(mark("rtmp.handshake", side, 0, 9, constant))) } else { Err(Short) }
+}
+
+/// Whether what should be noise is neither zeros nor a few values (some clients leave a part of it empty).
+fn is_noise(bytes: &[u8]) -> bool {
+    let mut seen = [false; 256];
+    for byte in bytes.iter().take(HANDSHAKE_BYTES).skip(9) {
+        if let Some(seen) = seen.get_mut(usize::from(*byte)) {
+            *seen = true;
+        }
+    }
+    seen.iter().filter(|seen| **seen).count() >= NOISE_VALUES_MIN
 }
 
 /// A command message (type 20) behind a whole chunk header: a name in AMF0, its string marker and length before it.
@@ -141,6 +155,8 @@ const STREAM_MAX: u32 = 1024;
 const NGINX: &[u8] = b"\x0d\x0e\x0a\x0d";
 const ENCRYPTED: &str = "RTMPE version 6";
 const TPKT_BYTES_MIN: usize = 7;
+/// Different bytes in 1528 that are noise.
+const NOISE_VALUES_MIN: usize = 64;
 /// C0 and C1.
 const HANDSHAKE_BYTES: usize = 1537;
 

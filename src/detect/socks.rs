@@ -66,18 +66,29 @@ impl Detector for Socks {
 fn version_5(bytes: &[u8], server: Said<'_>) -> Result<Option<usize>, Short> {
     let Some(methods) = greeting(bytes)? else { return Ok(None) };
     let length = methods.len().saturating_add(2);
+    let rest = bytes.get(length..).unwrap_or_default();
+    let usual = methods.iter().all(|method| *method <= PASSWORD);
+    let foreign = match rest.first() {
+        None => false,
+        Some(1) if methods.contains(&PASSWORD) => login(rest) == Ok(None),
+        Some(1) if methods.contains(&GSSAPI) => false,
+        // Other methods have messages of their own.
+        Some(_) => usual && matches!(request_5(rest), Ok(None)),
+    };
+    if foreign {
+        return Ok(None);
+    }
     if let [5, method, ..] = server.bytes
         && (methods.contains(method) || *method == NO_METHOD)
     {
         return Ok(Some(length));
     }
-    let rest = bytes.get(length..).unwrap_or_default();
     let next = match rest.first().ok_or(Short)? {
         1 if methods.contains(&PASSWORD) => login(rest)?.is_some(),
         1 if methods.contains(&GSSAPI) => return Err(Short),
         _ => request_5(rest)?.is_some(),
     };
-    Ok(next.then_some(length))
+    if next { Ok(Some(length)) } else { Err(Short) }
 }
 
 /// A request, proven by a name in it, by the server's answer or by TLS right behind it.

@@ -48,6 +48,7 @@ mod tests {
         model::{Encryption, PlaintextReason},
     };
 
+    const ID: u32 = 0x5a00_0007;
     const C: Side = Side::Client;
     const S: Side = Side::Server;
     const PORTMAPPER: u32 = 100_000;
@@ -56,12 +57,12 @@ mod tests {
     /// A call with a credential of `flavor`.
     fn call(program: u32, procedure: u32, flavor: u32, credential: &[u32]) -> Vec<u8> {
         let size = u32::try_from(credential.len() * 4).unwrap();
-        let head = [7, 0, 2, program, 3, procedure, flavor, size];
+        let head = [ID, 0, 2, program, 3, procedure, flavor, size];
         [&head[..], credential, &[0, 0]].concat().iter().flat_map(|n| n.to_be_bytes()).collect()
     }
 
     fn reply(words: &[u32]) -> Vec<u8> {
-        [&[7, 1], words].concat().iter().flat_map(|n| n.to_be_bytes()).collect()
+        [&[ID, 1], words].concat().iter().flat_map(|n| n.to_be_bytes()).collect()
     }
 
     /// Behind its record mark.

@@ -1,7 +1,7 @@
 //! Captures as lists of frames, and what the engine says of them.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -108,6 +108,24 @@ pub fn ends(record: &Value) -> (String, String, String) {
     let (a, b) = (end("src_ip", "src_port"), end("dst_ip", "dst_port"));
     let transport = text(record, "transport").to_owned();
     if a <= b { (transport, a, b) } else { (transport, b, a) }
+}
+
+/// How often a property is tried on each capture: `CLEARTAP_ROUNDS`, or so many.
+pub fn rounds(default: u64) -> u64 {
+    setting("CLEARTAP_ROUNDS").unwrap_or(default)
+}
+
+/// The seed of what is random in a property, printed: `CLEARTAP_SEED`, or this one.
+pub fn seed(default: u64) -> u64 {
+    let seed = setting("CLEARTAP_SEED").unwrap_or(default);
+    println!("seed {seed}");
+    seed
+}
+
+/// A number in the environment.
+pub fn setting(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|e| panic!("{name} is a number, not {value:?}: {e}")))
 }
 
 /// Seeded random numbers (SplitMix64): the same seed, the same test.

@@ -1,10 +1,12 @@
 //! A worse view makes the sensor say less, never something else.
+//!
+//! `CLEARTAP_ROUNDS` (4) worse views of each capture, drawn by `CLEARTAP_SEED`.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::capture::{Owned, Random, all, ends, frames, records, short_name, text};
+use super::capture::{Owned, Random, all, ends, frames, records, rounds, seed, short_name, text};
 
 /// Flow to what was said of it.
 type Said = BTreeMap<(String, String, String), Vec<Value>>;
@@ -84,14 +86,15 @@ fn brief(record: &Value) -> String {
 #[track_caller]
 fn law(what: &str, mut worsen: impl FnMut(&[Owned], &mut Random) -> Vec<Owned>) {
     let mut wrong = Vec::new();
+    let (rounds, basis) = (rounds(4), seed(0xcbf2_9ce4));
     for path in all() {
         // By name, so that a new capture changes no other's draws.
         let seed = short_name(&path)
             .bytes()
-            .fold(0xcbf2_9ce4, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0193) >> 8);
+            .fold(basis, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x100_0193) >> 8);
         let whole = frames(&path);
         let full = said(&whole);
-        for round in 0..4 {
+        for round in 0..rounds {
             let worse = worsen(&whole, &mut Random(seed.wrapping_mul(1000).wrapping_add(round)));
             for (flow, records) in said(&worse) {
                 let Some(full) = full.get(&flow) else {

@@ -1,22 +1,15 @@
-//! No detector claims what another protocol says, nor bytes that mean nothing.
+//! No detector claims what another protocol says.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    env,
-    net::{IpAddr, SocketAddr},
-};
-
-use cleartap::{
-    detect::{DETECTORS, Probe, Said, Start, View},
-    engine::{Engine, Settings},
-    model::{Link, Side, Timestamp, Transport},
-    wire::Decoder,
-};
-use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    capture::{Owned, Random, all, ends, frames, records, short_name, text},
+    capture::{Owned, all, ends, frames, records, short_name, text},
     truth::truth,
+};
+use cleartap::{
+    detect::{DETECTORS, Probe, Said, Start, View},
+    model::{Side, Transport},
+    wire::Decoder,
 };
 
 /// Of the opening bytes, at every prefix, only what the flow is known to be matches: each side alone, and both.
@@ -43,10 +36,43 @@ fn only_the_truth_claims_an_opening() {
     });
 }
 
-/// The same where the view begins at any later segment.
+/// The same with client and server taken for one another: where a handshake does not tell, both are tried.
+#[test]
+fn only_the_truth_claims_exchanged_sides() {
+    check(|flow, names, wrong| {
+        if !flow.from_start || !names.server_fits {
+            return;
+        }
+        let [client, server] = &flow.sides;
+        let (client, server) = (joined(client, 0, flow), joined(server, 0, flow));
+        let longest = client.len().max(server.len());
+        for end in
+            (1..=longest.min(ALL_PREFIXES)).step_by(6).chain((ALL_PREFIXES..=longest).step_by(397))
+        {
+            for start in [Start::Known, Start::Unknown] {
+                let said = |bytes: &'_ [u8]| bytes.len().min(end);
+                let client = Said { bytes: &client[..said(&client)], start };
+                let server = Said { bytes: &server[..said(&server)], start };
+                claims(flow, (server, client), names, wrong);
+                claims(flow, (server, Said { start, ..Said::NOTHING }), names, wrong);
+                claims(flow, (Said { start, ..Said::NOTHING }, client), names, wrong);
+            }
+        }
+    });
+}
+
+/// The same where the view begins at any later segment: one side alone, and both as they went on.
 #[test]
 fn only_the_truth_claims_a_later_place() {
     check(|flow, names, wrong| {
+        let mut from = [0, 0];
+        for side in flow.order.iter().take(2 * LATER_SEGMENTS).filter(|_| names.server_fits) {
+            from[*side] += 1;
+            let bytes = [0, 1].map(|side| joined(&flow.sides[side], from[side], flow));
+            let said = |side: usize| Said { bytes: &bytes[side], start: Start::Unknown };
+            claims(flow, (said(0), said(1)), names, wrong);
+            claims(flow, (said(1), said(0)), names, wrong);
+        }
         for (side, segments) in flow.sides.iter().enumerate() {
             if side == 1 && !names.server_fits {
                 continue;
@@ -80,6 +106,8 @@ struct Flow {
     from_start: bool,
     next: [Option<u32>; 2],
     sides: [Vec<Vec<u8>>; 2],
+    /// Whose each segment is.
+    order: Vec<usize>,
 }
 
 /// Runs `probe` over every flow whose truth is known.
@@ -187,6 +215,7 @@ fn flows_of(whole: &[Owned]) -> BTreeMap<(String, String), Flow> {
         }
         if !segment.payload.is_empty() {
             flow.sides[side].push(segment.payload.to_vec());
+            flow.order.push(side);
         }
     }
     flows
@@ -226,164 +255,4 @@ fn claims(
             wrong.insert(format!("{name} claims the {side}'s bytes ({:?})", client.start));
         }
     }
-}
-
-/// Bytes that mean nothing have no name: the verdict of the whole engine.
-#[test]
-fn random_payloads_get_no_name() {
-    random_payloads(20_261_124, 20_000);
-}
-
-/// The same, as many as one has time for.
-#[test]
-#[ignore = "takes long; CLEARTAP_RANDOM_PAYLOADS says how many"]
-#[allow(clippy::disallowed_methods, reason = "a test's own settings")]
-fn many_random_payloads_get_no_name() {
-    let number = |name: &str| env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let count = number("CLEARTAP_RANDOM_PAYLOADS").unwrap_or(10_000_000);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let seed = number("CLEARTAP_RANDOM_SEED").unwrap_or(now.as_secs());
-    random_payloads(seed, count);
-}
-
-fn random_payloads(seed: u64, count: u64) {
-    println!("seed {seed}, {count} payloads");
-    let mut random = Random(seed);
-    let mut engine = Engine::new(Settings::default());
-    let mut wrong = Vec::new();
-    let mut take = |e: cleartap::engine::Emitted| {
-        let record = serde_json::to_value(&e.record).unwrap();
-        let heuristic = text(&record, "confidence") == "heuristic";
-        let nameless = record["app"].is_null() && record["layers"].as_array().unwrap().is_empty();
-        if !nameless || text(&record, "encryption") != "unknown" && !heuristic {
-            wrong.push(summary(&record));
-        }
-    };
-    for round in 0..count {
-        let talk = Talk::new(&mut random, round);
-        for frame in talk.frames(&mut random) {
-            engine.frame(&frame.frame(), &mut take);
-        }
-    }
-    engine.finish(&mut take);
-    assert!(wrong.is_empty(), "seed {seed}: {}\n{}", wrong.len(), wrong.join("\n"));
-}
-
-fn summary(record: &Value) -> String {
-    format!(
-        "{} {} port {}: {}",
-        text(record, "encryption"),
-        text(record, "app"),
-        record["src_port"],
-        record["evidence"]
-    )
-}
-
-/// One flow of random payloads.
-struct Talk {
-    udp: bool,
-    ends: [SocketAddr; 2],
-    time: u64,
-}
-
-impl Talk {
-    fn new(random: &mut Random, round: u64) -> Self {
-        let end = |a: u64, random: &mut Random| {
-            let ip = IpAddr::from([10, a as u8, (round >> 8) as u8, round as u8]);
-            SocketAddr::new(ip, u16::try_from(1024 + random.below(3000)).unwrap())
-        };
-        let ends = [end(1 + (round >> 16 & 0x3f), random), end(128 + (round >> 22 & 0x3f), random)];
-        Self {
-            udp: random.below(2) == 0,
-            ends,
-            time: 1_700_000_000_000_000_000 + round * 1_000_000,
-        }
-    }
-
-    /// A handshake if it is TCP and its beginning was seen, then one or several payloads of one or both sides.
-    fn frames(&self, random: &mut Random) -> Vec<Owned> {
-        let mut list = Vec::new();
-        let mut seq = [random.next() as u32, random.next() as u32];
-        if !self.udp && random.below(2) == 0 {
-            for (side, flags) in [(0, 2), (1, 0x12)] {
-                list.push(self.packet(side, seq, flags, &[]));
-                seq[side] = seq[side].wrapping_add(1);
-            }
-        }
-        let sides: &[usize] =
-            [&[0][..], &[1], &[0, 1], &[1, 0], &[0, 1, 0, 1]][random.below(5) as usize];
-        for side in sides {
-            let payload = payload(random);
-            list.push(self.packet(*side, seq, 0x18, &payload));
-            seq[*side] = seq[*side].wrapping_add(u32::try_from(payload.len()).unwrap());
-        }
-        list
-    }
-
-    fn packet(&self, side: usize, seq: [u32; 2], flags: u8, payload: &[u8]) -> Owned {
-        let (src, dst) = (self.ends[side], self.ends[1 - side]);
-        let ports = [src.port().to_be_bytes(), dst.port().to_be_bytes()].concat();
-        let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
-        let head = if self.udp {
-            [&ports[..], &length(8 + payload.len()), &[0, 0]].concat()
-        } else {
-            let numbers = [seq[side].to_be_bytes(), seq[1 - side].to_be_bytes()].concat();
-            [&ports[..], &numbers, &[0x50, flags, 0x20, 0, 0, 0, 0, 0]].concat()
-        };
-        let ip = |end: SocketAddr| match end.ip() {
-            IpAddr::V4(ip) => ip.octets(),
-            IpAddr::V6(_) => panic!("built as IPv4"),
-        };
-        let total = length(20 + head.len() + payload.len());
-        let protocol = if self.udp { 17 } else { 6 };
-        let bytes = [
-            &[0x45, 0][..],
-            &total,
-            &[0, 0, 0x40, 0, 64, protocol, 0, 0],
-            &ip(src),
-            &ip(dst),
-            &head,
-            payload,
-        ]
-        .concat();
-        let wire_len = u32::try_from(bytes.len()).unwrap();
-        Owned { time: Timestamp(self.time), link: Link::Type(101), wire_len, bytes }
-    }
-}
-
-/// Random bytes of one of several textures, as other programs may send them.
-fn payload(random: &mut Random) -> Vec<u8> {
-    let size = match random.below(4) {
-        0 => 1 + random.below(16),
-        1 => 1 + random.below(64),
-        2 => 1 + random.below(400),
-        _ => 1 + random.below(1400),
-    } as usize;
-    let mut bytes: Vec<u8> = std::iter::repeat_with(|| random.next() as u8).take(size).collect();
-    let some = 1 + random.below(40) as usize;
-    match random.below(9) {
-        0 | 1 => {}
-        2 => bytes.iter_mut().skip(some).for_each(|b| *b = 0),
-        3 => bytes.iter_mut().for_each(|b| *b &= 0x7f),
-        4 => bytes.iter_mut().for_each(|b| {
-            *b = match *b {
-                0..=6 => b'\n',
-                7..=30 => b' ',
-                b => b'!' + b % 94,
-            }
-        }),
-        5 => bytes.iter_mut().take(some).for_each(|b| *b = 0xff),
-        6 => bytes.iter_mut().for_each(|b| *b = if *b < 200 { 0 } else { *b & 7 }),
-        kind => {
-            let width = [1, 2, 4][random.below(3) as usize];
-            let inclusive = if random.below(2) == 0 { width } else { 0 };
-            let length = (size - size.min(inclusive)) as u32;
-            let encoded = if kind == 7 { length.to_be_bytes() } else { length.to_le_bytes() };
-            let from = if kind == 7 { 4 - width } else { 0 };
-            for (byte, value) in bytes.iter_mut().zip(&encoded[from..from + width]) {
-                *byte = *value;
-            }
-        }
-    }
-    bytes
 }

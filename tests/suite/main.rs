@@ -26,9 +26,11 @@ mod inputs;
 #[cfg(feature = "live")]
 mod live;
 mod lookalikes;
+mod mistakes;
 mod outputs;
 mod ports;
 mod props;
+mod random;
 mod repeat;
 mod schema;
 mod scopes;

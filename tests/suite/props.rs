@@ -1,12 +1,14 @@
 //! Hostile bytes: nothing panics, nothing random is called a protocol, at most one detector claims an opening.
 
+use std::collections::BTreeSet;
+
 use cleartap::{
     detect::{DETECTORS, Probe, Said, Start, View},
     model::{Frame, Link, Side, Timestamp, Transport},
 };
 use proptest::prelude::*;
 
-use super::capture::{Owned, Random, all, frames, records, short_name};
+use super::capture::{Owned, Random, all, frames, records, rounds, seed, short_name};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
@@ -114,29 +116,134 @@ fn no_detector_claims_another_protocols_opening() {
 /// At every prefix of what was really said, a detector waits until it knows, and then never changes its mind.
 #[test]
 fn every_prefix_of_every_opening() {
+    let mut wrong = BTreeSet::new();
     for path in all() {
-        for [client, server] in first_payloads(&frames(&path)) {
-            for (sides, whole) in [(true, &client), (false, &server)] {
-                let mut last = vec![Probe::More; DETECTORS.len()];
-                for end in 0..=whole.len().min(2048) {
-                    let said = Said { bytes: &whole[..end], start: Start::Known };
-                    let nothing = Said::NOTHING;
-                    let (c, s) = if sides { (said, nothing) } else { (nothing, said) };
-                    let view = View::new(Transport::Tcp, c, s);
-                    for (detector, last) in DETECTORS.iter().zip(&mut last) {
-                        let answer = detector.probe(&view);
-                        let name = detector.info().name;
-                        let stays = match last {
-                            Probe::More => true,
-                            Probe::No => answer == Probe::No,
-                            Probe::Match(_) => matches!(answer, Probe::Match(_)),
-                        };
-                        assert!(stays, "{}: {name} at {end}: {last:?}", short_name(&path));
-                        *last = answer;
-                    }
+        for sides in first_payloads(&frames(&path)) {
+            wavering(&sides, Start::Known, &short_name(&path), &mut wrong);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// The same of openings with mistakes in them, and of answers to other questions.
+#[test]
+fn every_prefix_of_mutated_openings() {
+    let (rounds, mut random) = (rounds(1), Random(seed(5)));
+    let (mut wrong, mut before) = (BTreeSet::new(), [const { Vec::new() }; 2]);
+    for path in all() {
+        for sides in first_payloads(&frames(&path)) {
+            for _ in 0..rounds {
+                let mut mutated = sides.clone();
+                if random.below(4) == 0 {
+                    let side = random.below(2) as usize;
+                    mutated[side].clone_from(&before[random.below(2) as usize]);
                 }
+                mutated.iter_mut().for_each(|bytes| mutate(bytes, &mut random));
+                let start = [Start::Known, Start::Unknown][random.below(4) as usize / 3];
+                wavering(&mutated, start, &short_name(&path), &mut wrong);
+            }
+            before = sides;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// Dialogues in which a detector once changed its mind.
+#[test]
+fn nobody_wavers_again() {
+    let dialogues: [(&str, Start, &[u8], &[u8]); 6] = [
+        ("http", Start::Known, b"GET /a\r HTTP/1.1\r\nHost: a\r\n\r\n", b""),
+        ("ldap", Start::Known, b"0\x30\x02\x01\x01\x42\x00\x04\x09altServer", b""),
+        ("nats", Start::Known, b"CONNECT {db:443 HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 No\r\n\r\n"),
+        ("socks", Start::Known, b"\x05\x02\x00\x02\x02", b"\x05\x00"),
+        ("http", Start::Known, b"PROXY TCP4 10.77.1\x9b\n0 1", b"HTTP/1.1 400 Bad Request\r\n"),
+        ("pop3", Start::Unknown, b"CAPA\r\x80", b"+OK ready <7f87.1.6b051744@vm>\r\n"),
+    ];
+    let mut wrong = BTreeSet::new();
+    for (what, start, client, server) in dialogues {
+        wavering(&[client.to_vec(), server.to_vec()], start, what, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// Exchanges, takes out, puts in and repeats a few bytes.
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    bytes.truncate(MUTATED_BYTES_MAX);
+    for _ in 0..random.below(4) {
+        if bytes.is_empty() {
+            return;
+        }
+        let near = if random.below(2) == 0 { 24 } else { bytes.len() as u64 };
+        let at = (random.below(near) as usize).min(bytes.len() - 1);
+        let odd = b"\0\x01\xff\r\n :0;{\x80\x7f"[random.below(12) as usize];
+        match random.below(6) {
+            0 => bytes[at] = random.next() as u8,
+            1 => bytes[at] = odd,
+            2 => drop(bytes.remove(at)),
+            3 => bytes.insert(at, odd),
+            4 => bytes.truncate(at),
+            _ => {
+                let again = bytes[at..].to_vec();
+                bytes.extend(again);
             }
         }
+    }
+    bytes.truncate(MUTATED_BYTES_MAX);
+}
+
+const MUTATED_BYTES_MAX: usize = 400;
+
+/// Notes each detector that does not keep its answer while a side alone speaks on, or a `No` while the other answers.
+///
+/// What has matched is not asked again. A side joined late may stand in the middle of a message, which does not rule
+/// out the other: there each side keeps a `No` to itself alone.
+fn wavering(sides: &[Vec<u8>; 2], start: Start, what: &str, wrong: &mut BTreeSet<String>) {
+    let [client, server] = [sides[0].len().min(2048), sides[1].len().min(2048)];
+    let late = start == Start::Unknown;
+    let answered = if late { 0 } else { server };
+    let at_once = if late { 0 } else { client.max(server) };
+    let ways: [(&str, bool, Vec<[usize; 2]>); 4] = [
+        ("the client alone", !late, (1..=client).map(|n| [n, 0]).collect()),
+        ("the server alone", !late, (1..=server).map(|n| [0, n]).collect()),
+        ("the server answers", false, (0..=answered).map(|n| [client, n]).collect()),
+        ("both at once", false, (1..=at_once).map(|n| [n.min(client), n.min(server)]).collect()),
+    ];
+    for (way, both_stay, ends) in ways {
+        for detector in DETECTORS.iter().filter(|d| d.info().transports.contains(&Transport::Tcp)) {
+            let mut last = Probe::More;
+            for (at, [client, server]) in ends.iter().enumerate() {
+                // What is final need not be asked at every byte.
+                if last != Probe::More && at % 8 != 0 && at + 1 < ends.len() {
+                    continue;
+                }
+                let said = |side: usize, end: usize| Said { bytes: &sides[side][..end], start };
+                let view = View::new(Transport::Tcp, said(0, *client), said(1, *server));
+                let answer = detector.probe(&view);
+                let stays = match last {
+                    Probe::More => true,
+                    Probe::No => answer == Probe::No,
+                    Probe::Match(_) => !both_stay || matches!(answer, Probe::Match(_)),
+                };
+                if !stays {
+                    let name = detector.info().name;
+                    let shown = |side: usize, end: usize| sides[side][..end].escape_ascii();
+                    wrong.insert(format!(
+                        "{name}, {way}, {start:?}: {} became {} at {client}, {server} of {what}: {} | {}",
+                        kind(last), kind(answer), shown(0, *client), shown(1, *server)
+                    ));
+                    break;
+                }
+                last = answer;
+            }
+        }
+    }
+}
+
+const fn kind(answer: Probe) -> &'static str {
+    match answer {
+        Probe::No => "No",
+        Probe::More => "More",
+        Probe::Match(_) => "Match",
     }
 }
 

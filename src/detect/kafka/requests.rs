@@ -97,10 +97,11 @@ pub(super) fn body(header: &Header, cursor: &mut Cursor<'_>) -> Read<bool> {
         // FindCoordinator before version 4, and the requests that begin with the name of a group.
         8..=14 if header.key != 10 || header.version < 4 => {
             let length = string(cursor, header.flexible, true)?;
-            need(length <= header.body())?;
+            need(length > 0 || header.named)?;
         }
         _ => return Ok(false),
     }
+    need(cursor.at() <= header.whole())?;
     Ok(true)
 }
 
@@ -128,6 +129,7 @@ fn produce(header: &Header, cursor: &mut Cursor<'_>) -> Read<()> {
     frames::length(cursor, 0, TIMEOUT_MS_MAX)?;
     need(array(cursor, header.flexible)? > 0)?;
     if header.version >= 13 {
+        need(header.named)?;
         cursor.skip(UUID_BYTES)?;
         return need(array(cursor, true)? > 0);
     }
@@ -139,6 +141,7 @@ fn fetch(header: &Header, cursor: &mut Cursor<'_>) -> Read<()> {
     if cursor.peek()? == 0xff {
         tag(cursor, &[0xff; 4])?;
     } else {
+        need(header.named)?;
         frames::length(cursor, 0, REPLICA_MAX)?;
     }
     frames::length(cursor, 0, TIMEOUT_MS_MAX)?;
@@ -154,7 +157,10 @@ fn fetch(header: &Header, cursor: &mut Cursor<'_>) -> Read<()> {
         need(matches!(cursor.peek()?, 0..=0x7f | 0xff))?;
         cursor.skip(4)?;
     }
-    if array(cursor, header.flexible)? > 0 && header.version < 13 {
+    // Only a session that was opened before may ask for nothing new.
+    let topics = array(cursor, header.flexible)?;
+    need(topics > 0 || header.version >= 7)?;
+    if topics > 0 && header.version < 13 {
         topic(cursor, header.flexible)?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Responses that prove themselves: lists of API versions, of brokers, of SASL mechanisms, and batches of records.
 use super::super::frames::{self, Flaw, Read, hostname, need, tag};
-use super::requests::{array, uvarint};
+use super::requests::{API_VERSIONS, array, uvarint};
 use crate::bytes::Cursor;
 
 /// A response that could be told without its request.
@@ -48,7 +48,9 @@ pub(super) fn alone(bytes: &[u8]) -> Read<(usize, Response)> {
     let mut at = cursor.at();
     while let Some(rest) = shown.get(at..).filter(|_| at < SCAN_BYTES_MAX) {
         let mut cursor = Cursor::new(rest);
+        let told = is_told(shown.get(..at).unwrap_or_default(), rest);
         match batch(&mut cursor, whole.saturating_sub(at)) {
+            Ok(()) if !told => at = at.saturating_add(1),
             Ok(()) => return Ok((at.saturating_add(cursor.at()), Response::Records)),
             Err(Flaw::Short) => break,
             Err(_) => at = at.saturating_add(1),
@@ -86,14 +88,18 @@ fn api_versions(cursor: &mut Cursor<'_>, whole: usize, compact: bool) -> Read<()
     // Behind it: throttle time, tagged fields.
     let behind = if compact { 4..=TAGGED_BYTES_MAX } else { 0..=4 };
     need(behind.contains(&whole.saturating_sub(end)) && end <= whole)?;
-    for _ in 0..apis.min(APIS_READ) {
+    for _ in 0..apis {
         let (key, oldest, newest) = (cursor.u16_be()?, cursor.u16_be()?, cursor.u16_be()?);
         need(key <= KEY_MAX && oldest <= newest && newest <= VERSION_MAX)?;
         if compact {
             tag(cursor, &[0])?;
         }
+        // Whoever answers this request lists it: small numbers alone may be anything.
+        if key == API_VERSIONS {
+            return need(apis >= 2);
+        }
     }
-    need(apis >= 2)
+    Err(Flaw::Bad)
 }
 
 fn mechanisms(cursor: &mut Cursor<'_>) -> Read<()> {
@@ -117,6 +123,21 @@ fn broker(cursor: &mut Cursor<'_>, compact: bool) -> Read<()> {
     need(cursor.u16_be()? > 0)
 }
 
+/// Whether the length of the records stands before a batch: four bytes, or one of variable length.
+fn is_told(before: &[u8], batch: &[u8]) -> bool {
+    let Some(length) = batch.get(8..12).and_then(|b| b.first_chunk::<4>()) else { return false };
+    let least = u32::from_be_bytes(*length).saturating_add(12);
+    let fixed = before.last_chunk::<4>().is_some_and(|told| u32::from_be_bytes(*told) >= least);
+    let variable = match before {
+        [.., a, b] if *a >= 0x80 && *b < 0x80 => u32::from(*b) << 7 | u32::from(a & 0x7f),
+        [.., b] => u32::from(*b),
+        [] => 0,
+    };
+    // Three bytes and more tell as much as their last.
+    let long = matches!(before, [.., a, b, c] if *a >= 0x80 && *b >= 0x80 && *c < 0x80);
+    fixed || long || variable > least
+}
+
 /// The header of a record batch of magic 2.
 fn batch(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
     need(cursor.u64_be()? <= i64::MAX.unsigned_abs())?;
@@ -127,9 +148,8 @@ fn batch(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
     cursor.skip(4)?;
     need(cursor.u16_be()? < 0x80)?;
     let last = cursor.u32_be()?;
-    for _ in 0..2 {
-        need((TIME_MS_MIN..TIME_MS_MAX).contains(&cursor.u64_be()?))?;
-    }
+    let (first, newest) = (cursor.u64_be()?, cursor.u64_be()?);
+    need((TIME_MS_MIN..TIME_MS_MAX).contains(&first) && (first..TIME_MS_MAX).contains(&newest))?;
     cursor.skip(14)?;
     // Compacted batches have fewer records than offsets.
     let records = cursor.u32_be()?;
@@ -142,15 +162,14 @@ const SCAN_BYTES_MAX: usize = 512;
 const BATCH_BYTES: usize = 61;
 const THROTTLE_MS_MAX: u32 = 3_600_000;
 const APIS_MAX: usize = 300;
-const APIS_READ: usize = 4;
 const KEY_MAX: u16 = 1000;
 const VERSION_MAX: u16 = 64;
 const TAGGED_BYTES_MAX: usize = 2048;
 const MECHANISMS_MAX: u32 = 16;
 const BROKERS_MAX: usize = 4096;
 const RECORDS_MAX: u32 = 1 << 24;
-/// 2010 and 2100.
+/// 2010 and 2060.
 const TIME_MS_MIN: u64 = 1_262_304_000_000;
-const TIME_MS_MAX: u64 = 4_102_444_800_000;
+const TIME_MS_MAX: u64 = 2_840_140_800_000;
 static MECHANISMS: &[&[u8]] =
     &[b"PLAIN", b"GSSAPI", b"SCRAM-SHA-256", b"SCRAM-SHA-512", b"OAUTHBEARER", b"AWS_MSK_IAM"];

@@ -66,9 +66,9 @@ fn requests_prove_the_client() {
 
 #[test]
 fn some_responses_prove_the_server() {
-    let old = [&b"\0\0\0\0\0\x03"[..], b"\0\0\0\0\0\x08\0\x01\0\0\0\x0b\0\x03\0\0\0\x08"].concat();
+    let old = [&b"\0\0\0\0\0\x03"[..], b"\0\0\0\0\0\x08\0\x01\0\0\0\x0b\0\x12\0\0\0\x03"].concat();
     let batch = [
-        &b"\0\0\0\0\0\0\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0\0\0"[..],
+        &b"\0\0\0\0\0\0\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0\0\0\0\0\0\x44"[..],
         b"\0\0\0\0\0\0\0\x07\0\0\0\x32\0\0\0\0\x02\x01\x02\x03\x04\0\0\0\0\0\0",
         b"\0\0\x01\x90\0\0\0\0\0\0\x01\x90\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\xff\xff\xff\xff\0\0\0\x01record",
@@ -228,4 +228,14 @@ fn random_bytes_never_match() {
             assert!(client(said).is_err() && server(said).is_err(), "{bytes:02x?}");
         }
     }
+}
+
+#[test]
+fn a_refusal_that_overtakes_its_request_is_one() {
+    let handshake = request(17, 1, 1, b"\0\x05PLAIN");
+    let mechanisms = response(1, b"\0\0\0\0\0\x01\0\x05PLAIN");
+    let login = request(36, 1, 2, b"\0\0\0\x06\0me\0pw");
+    let denied = response(2, b"\0\x3a\xff\xff\0\0\0\0\0\0\0\0\0\0\0\0");
+    let heard = hear(&Kafka, &[(C, &handshake), (S, &mechanisms), (S, &denied), (C, &login)]);
+    assert!(heard.refused && heard.credentials == Credentials::SASL_PLAIN);
 }

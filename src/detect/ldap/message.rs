@@ -16,6 +16,9 @@ pub(super) struct Message<'a> {
     pub(super) body_length: usize,
 }
 
+/// Behind an operation of fewer bytes the tag of its controls is waited for.
+const CONTROLS_AWAITED_BYTES: usize = 512;
+
 // Operations (RFC 4511 section 4.2 and following).
 pub(super) const BIND: u8 = 0x60;
 pub(super) const BIND_RESPONSE: u8 = 0x61;
@@ -67,8 +70,12 @@ pub(super) fn message(bytes: &[u8], side: Side) -> Result<Option<Message<'_>>, S
         Err(Short) if shown.len() == body_length => return Ok(None),
         Err(Short) => return Err(Short),
     }
-    if controls > 0 && rest.get(body_length).is_some_and(|tag| *tag != CONTROLS) {
-        return Ok(None);
+    if controls > 0 {
+        match rest.get(body_length) {
+            Some(tag) if *tag != CONTROLS => return Ok(None),
+            None if body_length < CONTROLS_AWAITED_BYTES => return Err(Short),
+            _ => {}
+        }
     }
     let length = head.saturating_add(length);
     Ok(Some(Message { length, id, op, body: shown, body_length }))

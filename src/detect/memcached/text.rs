@@ -23,6 +23,8 @@ enum Form {
     Store(usize),
     /// Key, length.
     MetaStore,
+    /// Key, flags: its own with two of them, or with one that has a number.
+    Meta,
     /// At least so many words.
     Words(usize),
     /// Key and number.
@@ -33,7 +35,7 @@ enum Form {
     Numbers(usize),
 }
 
-use Form::{KeyNumber, MetaStore, NumberKeys, Numbers, Store, Words};
+use Form::{KeyNumber, Meta, MetaStore, NumberKeys, Numbers, Store, Words};
 
 /// Name, form, whether it is memcached's own, replies.
 const COMMANDS: &[(&str, Form, bool, &[&str])] = &[
@@ -56,11 +58,11 @@ const COMMANDS: &[(&str, Form, bool, &[&str])] = &[
     ("version", Numbers(0), false, &[]),
     ("quit", Numbers(0), false, &[]),
     ("stats", Words(0), false, &["END", "RESET"]),
-    ("mg", Words(1), true, &["EN", "HD"]),
+    ("mg", Meta, false, &["EN", "HD"]),
     ("ms", MetaStore, true, &["HD", "NS", "EX", "NF"]),
-    ("md", Words(1), true, &["HD", "NF", "EX"]),
-    ("ma", Words(1), true, &["HD", "NF", "NS", "EX"]),
-    ("me", Words(1), true, &["EN"]),
+    ("md", Meta, false, &["HD", "NF", "EX"]),
+    ("ma", Meta, false, &["HD", "NF", "NS", "EX"]),
+    ("me", Meta, false, &["EN"]),
     ("mn", Numbers(0), false, &["MN"]),
 ];
 
@@ -93,6 +95,20 @@ pub(super) fn command(c: &mut Cursor<'_>) -> Read<Command> {
             let key = next().is_some_and(is_key);
             command.data = next().and_then(number).and_then(|n| u32::try_from(n).ok()).map(size);
             key && command.data.is_some()
+        }
+        Meta => {
+            let (mut weight, mut sound) = (0_u8, next().is_some_and(is_key));
+            for flag in words.by_ref() {
+                let (letter, value) = flag.split_first().unwrap_or((&0, &[]));
+                sound &= letter.is_ascii_alphabetic();
+                sound &= value.is_empty()
+                    || *letter == b'O'
+                    || value.iter().all(u8::is_ascii_digit)
+                    || *letter == b'M' && value.len() == 1;
+                weight = weight.saturating_add(1 + u8::from(!value.is_empty()));
+            }
+            command.own = weight >= 2;
+            sound
         }
         Words(least) => {
             let mut count = 0_usize;

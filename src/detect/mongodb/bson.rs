@@ -11,7 +11,8 @@ pub(super) fn opening(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
         return need(length == DOCUMENT_BYTES_MIN);
     }
     need(matches!(kind, 1..=0x13 | 0x7f | 0xff))?;
-    need(name(cursor)?.len().saturating_add(DOCUMENT_BYTES_MIN) < length)
+    let name = name(cursor)?;
+    need(!name.is_empty() && name.len().saturating_add(DOCUMENT_BYTES_MIN) < length)
 }
 
 /// A readable name up to its NUL.

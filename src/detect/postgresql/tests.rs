@@ -285,7 +285,11 @@ fn joined_late() {
     let heard = hear_from(&Postgresql, &lines, Start::Unknown);
     assert_eq!((heard.fits, heard.reason), ([true, true], None));
     assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE);
-    let heard = hear_from(&Postgresql, &[(Server, b"N"), (Server, AUTH_OK)], Start::Unknown);
+    let heard = hear_from(
+        &Postgresql,
+        &[(Server, b"N"), (Server, AUTH_OK), (Server, READY)],
+        Start::Unknown,
+    );
     assert_eq!(heard.reason, Some(PlaintextReason::ServerRefused));
 }
 
@@ -390,4 +394,12 @@ fn random_bytes_never_match() {
         let view = View::new(Transport::Tcp, client, server);
         assert!(!matches!(Postgresql.probe(&view), Probe::Match(_)), "{bytes:02x?}");
     }
+}
+
+#[test]
+fn a_token_that_overtakes_the_consent_to_gss_is_taken() {
+    let token = b"\0\0\0\x04\x60\x82\x02\x0c";
+    let heard =
+        hear(&Postgresql, &[(Client, GSS), (Client, token), (Server, b"G"), (Server, token)]);
+    assert_eq!((heard.encryption, heard.refused), (Some(Encryption::OtherEncrypted), false));
 }
