@@ -47,9 +47,7 @@ impl Texture {
             let odd = chunk.valid().chars().filter(|c| !is_readable(*c)).count();
             self.odd += odd + chunk.invalid().len();
         }
-        self.speaks_of_tls |= [b"tls", b"ssl"]
-            .iter()
-            .any(|word| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(*word)));
+        self.speaks_of_tls |= speaks_of_tls(bytes);
         self.random |= looks_random(bytes);
     }
 
@@ -75,6 +73,22 @@ impl Texture {
         self.bytes
     }
 }
+
+/// Whether a word begins with TLS or SSL, or with STARTTLS: in the middle of one the letters come about by themselves, as
+/// in base64.
+fn speaks_of_tls(bytes: &[u8]) -> bool {
+    let begins = |at: usize| {
+        let before = bytes.get(..at).unwrap_or_default();
+        let start = before.len().checked_sub(START.len()).and_then(|at| before.get(at..));
+        !before.last().is_some_and(u8::is_ascii_alphanumeric)
+            || start.is_some_and(|word| word.eq_ignore_ascii_case(START))
+    };
+    let names = |word: &[u8]| TLS_NAMES.iter().any(|name| word.eq_ignore_ascii_case(*name));
+    bytes.windows(3).enumerate().any(|(at, word)| names(word) && begins(at))
+}
+
+const TLS_NAMES: [&[u8]; 2] = [b"tls", b"ssl"];
+const START: &[u8] = b"start";
 
 /// A character of text: it prints, or is white space.
 fn is_readable(c: char) -> bool {
@@ -136,6 +150,16 @@ mod tests {
         let announced =
             b"READY: send UPGRADE to go on in TLS, or anything else to stay as you are\r\n";
         assert!(!of(announced).is_text() && of(announced).is_closed());
+    }
+
+    #[test]
+    fn tls_is_spoken_of_where_a_word_begins_with_it() {
+        for words in ["TLSv1.2", "say STARTTLS now", "use_ssl=on", "the old SSLRequest", "ssl"] {
+            assert!(speaks_of_tls(words.as_bytes()), "{words}");
+        }
+        for words in ["9neB35ysslEg+Iq", "hassle", "battlship", "startled", "t l s", "tl"] {
+            assert!(!speaks_of_tls(words.as_bytes()), "{words}");
+        }
     }
 
     #[test]

@@ -52,6 +52,35 @@ fn text_joined_late_is_text_too() {
 }
 
 #[test]
+fn text_with_a_hole_in_it_is_text_too_and_random_bytes_behind_the_hole_are_not() {
+    let with_hole = |first: &[u8], second: &[u8]| {
+        let talk = talk().handshake().client(first).client(b"lost").client(second).server(LOG);
+        let mut copies = talk.close().copies(AT);
+        // The handshake takes three packets.
+        copies.remove(4);
+        let mut records = records_with(&copies, Settings::default());
+        records.remove(0)
+    };
+    let said = with_hole(LOG, LOG);
+    assert_eq!(
+        (&said["encryption"], &said["confidence"]),
+        (&json!("plaintext"), &json!("heuristic"))
+    );
+    for (first, second) in [(LOG, &random(400)[..]), (&random(400)[..], LOG)] {
+        let said = with_hole(first, second);
+        assert_eq!(said["encryption"], "unknown");
+        assert_eq!(said["unknown_reason"], "gap_at_start");
+    }
+}
+
+#[test]
+fn base64_does_not_speak_of_tls() {
+    let signed = b"<message id='17' signature='nB35ysslEg+IqICfDGvOjFLIp9tlsYpS'/>\n";
+    let said = verdict(&talk().handshake().client(signed).server(LOG).close());
+    assert_eq!(said["encryption"], "plaintext");
+}
+
+#[test]
 fn text_is_not_called_so_where_it_may_lead_to_encryption() {
     let cases: [(Talk, &str); 5] = [
         (talk().handshake().client(b"hello there\n").close(), "too little"),

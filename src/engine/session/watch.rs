@@ -131,7 +131,7 @@ impl Session {
         let textures = self.textures();
         let bytes = textures.iter().map(|t| t.bytes()).sum::<usize>();
         let undecided = self.undecided && !over && bytes < TEXT_UNDECIDED_BYTES_MAX;
-        let open = !self.broken && !undecided && !textures.iter().any(|t| t.is_closed());
+        let open = !undecided && !textures.iter().any(|t| t.is_closed());
         let sides = [Side::Client, Side::Server].map(|side| {
             let texture = textures.get(self.direction(side)).filter(|t| open && t.is_text());
             texture.map(|t| t.bytes())
