@@ -47,7 +47,7 @@ impl Texture {
             let odd = chunk.valid().chars().filter(|c| !is_readable(*c)).count();
             self.odd += odd + chunk.invalid().len();
         }
-        self.speaks_of_tls |= speaks_of_tls(bytes);
+        self.speaks_of_tls |= speaks_of_tls(bytes) || holds_certificate(bytes);
         self.random |= looks_random(bytes);
     }
 
@@ -87,6 +87,34 @@ fn speaks_of_tls(bytes: &[u8]) -> bool {
     bytes.windows(3).enumerate().any(|(at, word)| names(word) && begins(at))
 }
 
+/// Whether a piece of an X.509 certificate passes by: in a stream joined late a handshake's long list of names is readable.
+/// Object identifiers of names and extensions (RFC 5280 appendix A), or one DNS name behind another.
+fn holds_certificate(bytes: &[u8]) -> bool {
+    let is_object = |at: usize| {
+        bytes.get(at..).is_some_and(|b| b.starts_with(X500_NAME) || b.starts_with(X509_EXTENSION))
+    };
+    let is_names = |at: usize| {
+        let [DNS_NAME, length, rest @ ..] = bytes.get(at..).unwrap_or_default() else {
+            return false;
+        };
+        let (name, next) = rest.split_at_checked(usize::from(*length)).unwrap_or_default();
+        name.len() >= DNS_NAME_BYTES_MIN
+            && name.iter().all(u8::is_ascii_graphic)
+            && next.first() == Some(&DNS_NAME)
+    };
+    (0..bytes.len()).any(|at| match bytes.get(at) {
+        Some(&OBJECT) => is_object(at),
+        Some(&DNS_NAME) => is_names(at),
+        _ => false,
+    })
+}
+
+const OBJECT: u8 = 0x06;
+const X500_NAME: &[u8] = b"\x06\x03\x55\x04";
+const X509_EXTENSION: &[u8] = b"\x06\x03\x55\x1d";
+/// `GeneralName`, `[2]`: a DNS name.
+const DNS_NAME: u8 = 0x82;
+const DNS_NAME_BYTES_MIN: usize = 4;
 const TLS_NAMES: [&[u8]; 2] = [b"tls", b"ssl"];
 const START: &[u8] = b"start";
 
@@ -150,6 +178,19 @@ mod tests {
         let announced =
             b"READY: send UPGRADE to go on in TLS, or anything else to stay as you are\r\n";
         assert!(!of(announced).is_text() && of(announced).is_closed());
+    }
+
+    #[test]
+    fn a_certificate_that_passes_by_is_no_text() {
+        let names =
+            b"www.one.example.com\x82\x13www.two.example.com\x82\x15www.three.example.com\x82";
+        assert!(of(names).is_closed() && !of(names).is_text());
+        let name =
+            b"0\x13\x06\x03\x55\x04\x0a\x0c\x0cA Long Name of an Organisation Ltd, Unit 7, Berlin";
+        assert!(of(name).is_closed());
+        let text =
+            "Stra\u{df}e \u{2082}: two lines of quite ordinary text, with nothing else to them";
+        assert!(!of(text.as_bytes()).is_closed() && of(text.as_bytes()).is_text());
     }
 
     #[test]
