@@ -181,9 +181,13 @@ impl Session {
                 Close::End | Close::Over => CertificateCut::Loss,
             });
         }
-        if close == Close::Over {
-            self.summary.close();
-            self.note_unread();
+        match close {
+            Close::Over => {
+                self.summary.close();
+                self.note_unread();
+            }
+            Close::End => self.summary.end(),
+            Close::Memory => {}
         }
         self.settle(match close {
             Close::End | Close::Over => "the flow ended",

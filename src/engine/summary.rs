@@ -40,6 +40,8 @@ pub struct Summary {
     /// Nobody recognised it, but it is evidently text.
     heuristic: bool,
     /// The connection was closed.
+    closed: bool,
+    /// The session was watched to the flow's end.
     ended: bool,
     tls: Option<Box<(TlsFacts, Outcome)>>,
     /// Bounds that were reached.
@@ -82,6 +84,9 @@ const EVIDENCE_KEPT: usize = 2;
 const CARRIERS: [&str; 1] = ["proxy"];
 /// Names of layers whose server passes on what it is told: it is the application, whatever runs inside.
 const TUNNELS: [&str; 1] = ["socks"];
+
+/// Names of layers that are the same whether what they carry is sealed or not.
+const SEALABLE: [&str; 1] = ["rtp"];
 
 /// The application a layer belongs to: a WebSocket joined late is an HTTP connection.
 fn application(layer: &'static str) -> &'static str {
@@ -239,8 +244,18 @@ impl Summary {
     }
 
     /// The connection was closed: both sides have said all they had to say.
-    pub(super) fn close(&mut self) {
+    pub(super) const fn close(&mut self) {
+        (self.closed, self.ended) = (true, true);
+    }
+
+    /// The flow ended, though it may not have been closed.
+    pub(super) const fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// TLS was granted, and did not come yet.
+    pub(super) const fn is_upgrading(&self) -> bool {
+        self.pending_upgrade.is_some()
     }
 
     /// Evidence only: `side` spoke this layer's protocol.
@@ -359,13 +374,16 @@ impl Summary {
         self.encryption.is_none() || hello_only && may_be_null && !self.midstream
     }
 
-    /// A preamble, all of it seen, led to nothing: what was said could be read. Both sides spoke it, or only the server
-    /// greeted.
+    /// A preamble, all of it seen, led to nothing: what was said could be read. Both sides spoke it and closed, or only the
+    /// server greeted.
     fn is_preamble_only<T>(&self, flow: &Flow<T>) -> bool {
-        let open = self.encryption.is_none() && self.pending_upgrade.is_none();
+        let sealable = self.layers.iter().any(|layer| SEALABLE.contains(layer));
+        let open = self.encryption.is_none() && self.pending_upgrade.is_none() && !sealable;
         let greeted = self.fits == [false, true] && !flow.has_payload(Side::Client);
-        let spoken = self.fits == [true, true] || greeted;
-        self.ended && open && !self.opaque_layer && spoken && is_whole(flow)
+        let asked = self.reason != Some(PlaintextReason::ClientNeverAsked);
+        let spoken = self.fits == [true, true] && self.closed
+            || greeted && (self.closed || self.ended && !asked);
+        open && !self.opaque_layer && spoken && is_whole(flow)
     }
 
     fn confidence(&self) -> Confidence {

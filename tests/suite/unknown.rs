@@ -101,3 +101,54 @@ fn text_is_not_called_so_where_it_may_lead_to_encryption() {
         assert!(said["unknown_reason"].is_string(), "{why}");
     }
 }
+
+#[test]
+fn a_greeting_alone_was_in_clear_whether_or_not_its_connection_was_closed() {
+    let greeted = || talk().handshake().server(b"220 mail.example ESMTP ready\r\n");
+    for (talk, what) in [(greeted(), "left open"), (greeted().close(), "closed")] {
+        let said = verdict(&talk);
+        assert_eq!((&said["encryption"], &said["app"]), (&json!("plaintext"), &json!("smtp")));
+        assert_eq!(
+            (&said["outcome"], &said["confidence"]),
+            (&json!("attempt"), &json!("one_side"))
+        );
+        assert_eq!(said["state"] == "open", what == "left open", "{what}");
+    }
+    let said = verdict(&greeted().client(b"EHLO client.example\r\n"));
+    assert_eq!(said["encryption"], "unknown", "it may go on to ask for TLS");
+}
+
+#[test]
+fn tls_that_was_granted_and_never_came_left_all_of_it_in_clear() {
+    let asked = || {
+        talk()
+            .handshake()
+            .server(b"220 mail.example ESMTP ready\r\n")
+            .client(b"EHLO client.example\r\n")
+            .server(b"250-mail.example\r\n250 STARTTLS\r\n")
+            .client(b"STARTTLS\r\n")
+            .server(b"220 go ahead\r\n")
+    };
+    let said = verdict(&asked().server(b"220 go ahead\r\nHTTP/1.1 101\r\nUpgrade: h2c\r\n\r\n"));
+    assert_eq!((&said["encryption"], &said["app"]), (&json!("plaintext"), &json!("smtp")));
+    assert_eq!(said["upgrade"], Value::Null);
+    let said = verdict(&asked().client(&random(400)));
+    assert_eq!(said["encryption"], "unknown", "granted, and what follows is not text");
+    assert_eq!(verdict(&asked())["encryption"], "unknown", "TLS may follow");
+}
+
+#[test]
+fn media_over_tcp_may_be_sealed_and_its_closed_connection_does_not_tell() {
+    let packet = |sequence: u8, noise: &[u8]| {
+        let head = [0x80, 96, 0, sequence, 0, 0, 0, sequence, 1, 2, 3, 4];
+        let length = u16::try_from(head.len() + noise.len()).expect("short").to_be_bytes();
+        [&length[..], &head, noise].concat()
+    };
+    let noise = random(2000);
+    let sent = (1..=6_u8).zip(noise.chunks(300));
+    let talk = sent.fold(talk().handshake(), |talk, (n, noise)| {
+        talk.client(&packet(n, noise)).server(&packet(n, &noise[7..]))
+    });
+    let said = verdict(&talk.close());
+    assert_eq!((&said["encryption"], &said["app"]), (&json!("unknown"), &json!("rtp")));
+}
