@@ -181,13 +181,9 @@ impl Session {
                 Close::End | Close::Over => CertificateCut::Loss,
             });
         }
-        match close {
-            Close::Over => {
-                self.summary.close();
-                self.note_unread();
-            }
-            Close::End => self.summary.end(),
-            Close::Memory => {}
+        if close == Close::Over {
+            self.summary.close();
+            self.note_unread();
         }
         self.settle(match close {
             Close::End | Close::Over => "the flow ended",

@@ -40,8 +40,6 @@ pub struct Summary {
     /// Nobody recognised it, but it is evidently text.
     heuristic: bool,
     /// The connection was closed.
-    closed: bool,
-    /// The session was watched to the flow's end.
     ended: bool,
     tls: Option<Box<(TlsFacts, Outcome)>>,
     /// Bounds that were reached.
@@ -245,11 +243,6 @@ impl Summary {
 
     /// The connection was closed: both sides have said all they had to say.
     pub(super) const fn close(&mut self) {
-        (self.closed, self.ended) = (true, true);
-    }
-
-    /// The flow ended, though it may not have been closed.
-    pub(super) const fn end(&mut self) {
         self.ended = true;
     }
 
@@ -374,16 +367,14 @@ impl Summary {
         self.encryption.is_none() || hello_only && may_be_null && !self.midstream
     }
 
-    /// A preamble, all of it seen, led to nothing: what was said could be read. Both sides spoke it and closed, or only the
-    /// server greeted.
+    /// A preamble, all of it seen, led to nothing: what was said could be read. Both sides spoke it, or only the server
+    /// greeted. Of a connection that was not closed this cannot be said: it may go on to ask for TLS.
     fn is_preamble_only<T>(&self, flow: &Flow<T>) -> bool {
         let sealable = self.layers.iter().any(|layer| SEALABLE.contains(layer));
         let open = self.encryption.is_none() && self.pending_upgrade.is_none() && !sealable;
         let greeted = self.fits == [false, true] && !flow.has_payload(Side::Client);
-        let asked = self.reason != Some(PlaintextReason::ClientNeverAsked);
-        let spoken = self.fits == [true, true] && self.closed
-            || greeted && (self.closed || self.ended && !asked);
-        open && !self.opaque_layer && spoken && is_whole(flow)
+        let spoken = self.fits == [true, true] || greeted;
+        self.ended && open && !self.opaque_layer && spoken && is_whole(flow)
     }
 
     fn confidence(&self) -> Confidence {

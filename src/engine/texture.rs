@@ -47,7 +47,8 @@ impl Texture {
             let odd = chunk.valid().chars().filter(|c| !is_readable(*c)).count();
             self.odd += odd + chunk.invalid().len();
         }
-        self.speaks_of_tls |= speaks_of_tls(bytes) || holds_certificate(bytes);
+        self.speaks_of_tls |=
+            speaks_of_tls(bytes) || names_ciphers(bytes) || holds_certificate(bytes);
         self.random |= looks_random(bytes);
     }
 
@@ -87,6 +88,24 @@ fn speaks_of_tls(bytes: &[u8]) -> bool {
     bytes.windows(3).enumerate().any(|(at, word)| names(word) && begins(at))
 }
 
+/// Whether it names ways to seal what follows, as the proposals of SSH do in clear.
+fn names_ciphers(bytes: &[u8]) -> bool {
+    let names = |rest: &[u8]| CIPHER_NAMES.iter().any(|name| rest.starts_with(name));
+    (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(names))
+}
+
+const CIPHER_NAMES: [&[u8]; 10] = [
+    b"diffie-hellman-",
+    b"ecdh-sha2-",
+    b"curve25519-",
+    b"aes128-",
+    b"aes256-",
+    b"3des-cbc",
+    b"chacha20-poly1305",
+    b"hmac-sha",
+    b"hmac-md5",
+    b"umac-",
+];
 /// Whether a piece of an X.509 certificate passes by: in a stream joined late a handshake's long list of names is readable.
 /// Object identifiers of names and extensions (RFC 5280 appendix A), or one DNS name behind another.
 fn holds_certificate(bytes: &[u8]) -> bool {
@@ -178,6 +197,16 @@ mod tests {
         let announced =
             b"READY: send UPGRADE to go on in TLS, or anything else to stay as you are\r\n";
         assert!(!of(announced).is_text() && of(announced).is_closed());
+    }
+
+    #[test]
+    fn a_proposal_to_encrypt_is_no_text() {
+        for list in [
+            "aes192-cbc,aes256-cbc,aes192-ctr,rijndael@example.com,none,none,none",
+            "none,hmac-sha2-256,none,none,none,none,none",
+        ] {
+            assert!(of(list.as_bytes()).is_closed() && !of(list.as_bytes()).is_text());
+        }
     }
 
     #[test]
