@@ -87,7 +87,7 @@ fn options(c: &mut Cursor<'_>, weight: u32) -> Result<Option<u32>, Short> {
         proof = proof.saturating_add(if delta > 0 { 4 } else { 0 });
         if *text {
             demand!(value.iter().all(u8::is_ascii_graphic));
-            proof = proof.saturating_add(length.saturating_mul(weight));
+            proof = proof.saturating_add(text_proof(value, weight));
         }
     }
     Ok(Some(proof.saturating_add(2)))
@@ -113,11 +113,23 @@ fn draft(c: &mut Cursor<'_>, count: usize, weight: u32) -> Result<Option<u32>, S
         proof = proof.saturating_add(if first >> 4 > 0 { 4 } else { 0 });
         if *text {
             demand!(value.iter().all(u8::is_ascii_graphic));
-            proof = proof.saturating_add(length.saturating_mul(weight));
+            proof = proof.saturating_add(text_proof(value, weight));
         }
     }
     Ok((count > 0).then_some(proof))
 }
+
+/// What the text of an option proves, with so many bits for a character: the name that discovery asks for is a constant.
+fn text_proof(value: &[u8], weight: u32) -> u32 {
+    if value == WELL_KNOWN {
+        return WELL_KNOWN_BITS;
+    }
+    u32::try_from(value.len()).unwrap_or(u32::MAX).saturating_mul(weight)
+}
+
+/// RFC 8615.
+const WELL_KNOWN: &[u8] = b".well-known";
+const WELL_KNOWN_BITS: u32 = 32;
 
 /// A four-bit delta or length with its extension; 15 is reserved.
 fn extended(nibble: u8, c: &mut Cursor<'_>) -> Result<Option<u32>, Short> {
@@ -203,6 +215,8 @@ mod tests {
         proves_udp(&Coap, &[("get", C, GET)]);
         let draft = b"\x43\x01\x05\xca\x72\x16\x33\x2b.well-known\x04core";
         proves_udp(&Coap, &[("get of a draft", C, draft)]);
+        let ascii = b"\x43\x04\x46\x64\x72\x16\x33\x2b.well-known\x04core";
+        proves_udp(&Coap, &[("delete of a draft, all of it ASCII", C, ascii)]);
         let put = b"\x50\x03\x00\x01\x3dserver.example.com\x83dev\x01a\x10\xffon";
         assert!(matches!(probe_udp(&Coap, S, &[answer]), Probe::More), "a short answer alone");
         assert!(matches!(probe_udp(&Coap, C, &[put]), Probe::No), "an option longer than allowed");

@@ -1,7 +1,8 @@
 //! collectd's network plugin: parts of type and length that fill the datagram.
 //! <https://github.com/collectd/collectd/wiki/Binary-protocol>
 //!
-//! A signature part leaves the rest readable, an encryption part (AES-256) holds it.
+//! A signature part leaves the rest readable, an encryption part (AES-256) holds it. The host with its time and interval is
+//! proof enough where the rest is cut off or damaged.
 use super::{
     Directions, FollowState, Info,
     whole::{Heard, Message, Protocol, Read, Turns, demand},
@@ -16,27 +17,50 @@ pub(super) const COLLECTD: Protocol = Protocol { info: &INFO, turns: Turns::Clie
 fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     demand(heard.side == Side::Client)?;
     let mut cursor = heard.cursor();
-    let (mut parts, mut values, mut signed) = (0_u32, false, false);
+    if Cursor::new(heard.bytes).u16_be()? == ENCRYPTION {
+        return sealed(heard);
+    }
+    let (mut parts, mut values, mut times, mut signed) = (0_u32, false, 0_u32, false);
     while !cursor.is_empty() && parts < PARTS_MAX {
-        let (kind, length) = (cursor.u16_be()?, usize::from(cursor.u16_be()?));
-        let rest = length.checked_sub(PART_HEADER_BYTES).ok_or(crate::bytes::Short)?;
-        if kind == ENCRYPTION && parts == 0 {
-            heard.exactly(length)?;
-            let user = usize::from(cursor.u16_be()?);
-            let user = cursor.take(user)?;
-            demand(is_name(user) && cursor.left() >= IV_AND_HASH_BYTES)?;
-            let message = Message::proof(length, "collectd.encrypted", "part 0x0210");
-            return Ok(Message { encryption: Encryption::OtherEncrypted, ..message });
+        match part(&mut cursor, parts) {
+            Ok(kind) => {
+                values |= matches!(kind, VALUES | MESSAGE);
+                times = times.saturating_add(u32::from(TIMES.contains(&kind)));
+                signed |= kind == SIGNATURE;
+            }
+            // Host, time and interval alone are as good as a hundred bits of magic.
+            Err(_) if times >= TIMES_MIN => break,
+            Err(flaw) => return Err(flaw),
         }
-        let body = cursor.take(rest)?;
-        demand(fits(kind, body, parts))?;
-        values |= matches!(kind, VALUES | MESSAGE);
-        signed |= kind == SIGNATURE;
         parts = parts.saturating_add(1);
     }
-    demand(parts >= PARTS_MIN && values)?;
+    demand(parts >= PARTS_MIN && (values || times >= TIMES_MIN))?;
     let constant = if signed { "part 0x0200" } else { "part 0x0000" };
-    Ok(Message::proof(cursor.at(), "collectd.parts", constant))
+    // A datagram is one message.
+    let length = heard.datagram.unwrap_or_else(|| cursor.at());
+    Ok(Message::proof(length, "collectd.parts", constant))
+}
+
+/// An encryption part: the user's name, and the rest cannot be read.
+fn sealed(heard: &Heard<'_>) -> Read<Message> {
+    let mut cursor = heard.cursor();
+    cursor.skip(2)?;
+    let length = usize::from(cursor.u16_be()?);
+    heard.exactly(length)?;
+    let user = usize::from(cursor.u16_be()?);
+    let user = cursor.take(user)?;
+    demand(is_name(user) && cursor.left() >= IV_AND_HASH_BYTES)?;
+    let message = Message::proof(length, "collectd.encrypted", "part 0x0210");
+    Ok(Message { encryption: Encryption::OtherEncrypted, ..message })
+}
+
+/// The type of the next part, if it has that type's form.
+fn part(cursor: &mut Cursor<'_>, before: u32) -> Read<u16> {
+    let (kind, length) = (cursor.u16_be()?, usize::from(cursor.u16_be()?));
+    let rest = length.checked_sub(PART_HEADER_BYTES).ok_or(crate::bytes::Short)?;
+    let body = cursor.take(rest)?;
+    demand(fits(kind, body, before))?;
+    Ok(kind)
 }
 
 /// Whether a part's body has the form of its type; a host or a signature comes first.
@@ -73,6 +97,9 @@ const ENCRYPTION: u16 = 0x0210;
 const HMAC_BYTES: usize = 32;
 const IV_AND_HASH_BYTES: usize = 36;
 const PART_HEADER_BYTES: usize = 4;
+/// Time and interval, in either resolution.
+const TIMES: [u16; 4] = [1, 7, 8, 9];
+const TIMES_MIN: u32 = 2;
 const PARTS_MIN: u32 = 3;
 const PARTS_MAX: u32 = 256;
 
@@ -120,10 +147,13 @@ mod tests {
             (values(), true),
             (signed, true),
             (sealed.clone(), true),
-            ([values(), vec![0]].concat(), false),
+            ([values(), vec![0]].concat(), true),
+            ([&values()[..33], &part(2, b"cpu\0")[..2], &[0xff; 40]].concat(), true),
+            (values()[..20].to_vec(), false),
             ([sealed, vec![0]].concat(), false),
             (values()[9..].to_vec(), false),
-            ([part(0, b"web1\0"), part(8, &[0; 8]), part(9, &[0; 8])].concat(), false),
+            ([part(0, b"web1\0"), part(8, &[0; 8]), part(9, &[0; 8])].concat(), true),
+            ([part(0, b"web1\0"), part(8, &[0; 8]), part(2, b"cpu\0")].concat(), false),
         ] {
             assert_eq!(datagram(&COLLECTD, C, &bytes), Some(expected), "{bytes:02x?}");
             assert_eq!(datagram(&COLLECTD, S, &bytes), Some(false));

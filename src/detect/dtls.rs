@@ -28,21 +28,41 @@ impl Detector for Dtls {
     }
 }
 
-/// Whether the first datagram of a side is DTLS.
+/// Whether the first datagram of a side is DTLS; STUN on the same ports (RFC 7983) and a damaged hello, which will be said
+/// again, are passed over.
 fn judge(side: Side, said: Said<'_>) -> Probe {
-    let mut cursor = Cursor::new(said.bytes);
-    let Ok(declared) = cursor.u16_be().map(usize::from) else { return Probe::More };
-    let bytes = cursor.rest();
-    let bytes = bytes.get(..declared).unwrap_or(bytes);
-    match records(side, bytes, declared) {
-        Ok(Some(constant)) => {
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            let mark = Mark { rule: "dtls.records", side, offset: 2, length, constant };
-            Match::encrypted(Encryption::Dtls, mark)
+    let (mut rest, mut at) = (said.bytes, 0_usize);
+    for _ in 0..DATAGRAMS_MAX {
+        let Some((declared, tail)) = rest.split_first_chunk::<2>() else { return Probe::More };
+        let declared = usize::from(u16::from_be_bytes(*declared));
+        let bytes = tail.get(..declared).unwrap_or(tail);
+        match records(side, bytes, declared) {
+            Ok(Some(constant)) => {
+                let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                let (offset, length) = (number(at.saturating_add(2)), number(bytes.len()));
+                let mark = Mark { rule: "dtls.records", side, offset, length, constant };
+                return Match::encrypted(Encryption::Dtls, mark);
+            }
+            Err(Short) if bytes.len() < declared => return Probe::More,
+            // The other side's words are not damaged ones.
+            _ if matches!(records(side.other(), bytes, declared), Ok(Some(_))) => return Probe::No,
+            _ if is_stun(bytes) || is_damaged(bytes) => {}
+            _ => return Probe::No,
         }
-        Err(Short) if bytes.len() < declared => Probe::More,
-        _ => Probe::No,
+        rest = tail.get(declared..).unwrap_or_default();
+        at = at.saturating_add(declared).saturating_add(2);
     }
+    Probe::No
+}
+
+/// A STUN message with its cookie.
+fn is_stun(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| *first <= 3) && bytes.get(4..8) == Some(&STUN_COOKIE)
+}
+
+/// The header of the first records of a handshake, whatever stands behind it.
+fn is_damaged(bytes: &[u8]) -> bool {
+    matches!(bytes, [DtlsRecord::HANDSHAKE, 0xfe, 0xfd | 0xff, 0, 0, 0, 0, 0, 0, 0, ..])
 }
 
 /// What the first record is, if every record is sound and the last one ends with the datagram.
@@ -96,6 +116,8 @@ fn handshake(side: Side, body: &[u8]) -> Result<Option<&'static str>, Short> {
 }
 
 const CUT_BYTES_MIN: usize = 24;
+const DATAGRAMS_MAX: usize = 4;
+const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
 static INFO: Info = Info {
     name: "dtls",
@@ -173,16 +195,11 @@ mod tests {
             bytes[at] = byte;
             bytes
         };
-        let cases: [(&str, Vec<u8>); 12] = [
+        let cases: [(&str, Vec<u8>); 7] = [
             ("content type 26", with(0, 26)),
             ("TLS version", with(1, 3)),
             ("epoch of 256", with(3, 1)),
             ("sequence number of 2^40", with(5, 1)),
-            ("body that ends early", with(12, 53)),
-            ("message type 99", with(13, 99)),
-            ("fragment beyond its message", with(21, 60)),
-            ("hello of TLS 1.2", with(25, 3)),
-            ("byte behind", [&good[..], b"\0"].concat()),
             ("data in clear", record(23, 0xfefd, 0, &[9; 40])),
             ("TLS", b"\x16\x03\x01\x00\x31\x01\x00\x00\x2d\x03\x03".to_vec()),
             ("unified header", b"\x2e\x11\x22\x00\x05abcde".to_vec()),
@@ -190,6 +207,42 @@ mod tests {
         for (what, datagram) in cases {
             assert_eq!(judge(Side::Client, &datagram), Probe::No, "{what}");
             assert_eq!(judge(Side::Server, &datagram), Probe::No, "{what} from the server");
+        }
+    }
+
+    #[test]
+    fn a_damaged_hello_and_stun_are_passed_over() {
+        let hello = fragment(1, 0, &[&[0xfe, 0xfd][..], &[7; 40]].concat());
+        let good = record(22, 0xfeff, 0, &hello);
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        let stun = [&b"\x00\x01\x00\x00\x21\x12\xa4\x42"[..], &[5; 12]].concat();
+        let cases: [(&str, Vec<u8>); 6] = [
+            ("STUN", stun),
+            ("body that ends early", with(12, 53)),
+            ("message type 99", with(13, 99)),
+            ("fragment beyond its message", with(21, 60)),
+            ("hello of TLS 1.2", with(25, 3)),
+            ("byte behind", [&good[..], b"\0"].concat()),
+        ];
+        let framed = |datagram: &[u8]| {
+            [&u16::try_from(datagram.len()).unwrap().to_be_bytes()[..], datagram].concat()
+        };
+        for (what, datagram) in cases {
+            assert_eq!(judge(Side::Client, &datagram), Probe::More, "{what}");
+            let bytes = [framed(&datagram), framed(&good)].concat();
+            let said = |bytes| Said { bytes, start: Start::Known };
+            let Probe::Match(found) = super::judge(Side::Client, said(&bytes)) else {
+                panic!("{what}, then a sound hello");
+            };
+            assert_eq!(usize::try_from(found.mark.offset).unwrap(), 4 + datagram.len());
+            let bytes = [framed(&datagram), framed(b"something else altogether")].concat();
+            assert_eq!(super::judge(Side::Client, said(&bytes)), Probe::No, "{what}");
+            let bytes = framed(&datagram).repeat(4);
+            assert_eq!(super::judge(Side::Client, said(&bytes)), Probe::No, "{what}, four times");
         }
     }
 

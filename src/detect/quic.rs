@@ -8,7 +8,9 @@ use crate::{
     bytes::{Cursor, Short},
     model::{
         Credentials, Encryption, Mark, Side, Transport,
-        quic::{FIXED, INITIAL_DATAGRAM_BYTES_MIN, LONG, LongHeader, LongType, QuicVersion},
+        quic::{
+            FIXED, INITIAL_DATAGRAM_BYTES_MIN, LONG, LongHeader, LongType, QuicVersion, varint,
+        },
     },
 };
 
@@ -123,6 +125,22 @@ impl<'a> Datagram<'a> {
         handshake && header.end.saturating_sub(header.number_at) >= SERVER_HELLO_BYTES_MIN
     }
 
+    /// What stays the same in every long header of a client before it is answered: version and connection IDs.
+    fn connection(&self) -> Option<(u32, &'a [u8], &'a [u8])> {
+        let header = LongHeader::read(self.bytes, self.declared).ok()??;
+        Some((header.version.0, header.destination, header.source))
+    }
+
+    /// Whether, after the connection IDs, a token and a length lead to the end as in version 1's Initial packets.
+    fn is_filled(&self) -> bool {
+        let Ok(Some(header)) = LongHeader::read(self.bytes, self.declared) else { return false };
+        let mut cursor = Cursor::new(self.bytes);
+        let rest = cursor.skip(header.number_at);
+        let token = rest.and_then(|()| varint(&mut cursor)).and_then(|n| cursor.skip(n));
+        let length = token.and_then(|()| varint(&mut cursor));
+        header.fixed && length.is_ok_and(|n| cursor.at().saturating_add(n) == self.declared)
+    }
+
     /// Whether it may be the Initial of a version we do not know; the server's list would prove it.
     fn may_be_negotiated(&self) -> bool {
         let Ok(Some(header)) = LongHeader::read(self.bytes, self.declared) else { return false };
@@ -155,11 +173,31 @@ fn negotiated(client: &Datagram<'_>, view: &View<'_>) -> Probe {
             _ => Probe::No,
         };
     }
+    if let Some(answer) = repeated(client, view.client) {
+        return answer;
+    }
     let mut later: Datagrams<'_> = view.client.datagrams();
     match later.nth(1) {
         Some(bytes) => Datagram { bytes, declared: bytes.len() }.judge(Side::Client),
         None => Probe::More,
     }
+}
+
+/// The Initial of a version we do not know, said again: the same connection IDs stay (RFC 8999), and in both the token and
+/// the length lead to the end of the datagram. `None`: the second datagram is something else.
+fn repeated(client: &Datagram<'_>, said: Said<'_>) -> Option<Probe> {
+    let second = said.bytes.get(client.declared.saturating_add(2)..).unwrap_or_default();
+    let Some(second) = Datagram::first(Said { bytes: second, ..said }) else {
+        return Some(Probe::More);
+    };
+    let same = second.connection().is_some() && second.connection() == client.connection();
+    if !(same && client.is_filled() && second.is_filled()) {
+        return None;
+    }
+    let length = u32::try_from(client.bytes.len()).unwrap_or(u32::MAX);
+    let constant = "same connection IDs";
+    let mark = Mark { rule: "quic.repeated", side: Side::Client, offset: 2, length, constant };
+    Some(Match::encrypted(Encryption::Quic, mark))
 }
 
 /// A version we know, in the list of a Version Negotiation packet (RFC 9000 section 17.2.1).
@@ -337,6 +375,23 @@ mod tests {
         let again = initial(0xc7, 1, 1200);
         assert_eq!(rule(probe(&[&unknown, &again], &[])), Some(("quic.client", "version 1")));
         assert_eq!(probe(&[&unknown[..900]], &[]), Probe::No, "too small for an Initial");
+    }
+
+    #[test]
+    fn an_unknown_version_is_proven_by_saying_the_same_again() {
+        for version in [2, 0x1a2a_3a4a] {
+            let unknown = initial(0xc7, version, 1200);
+            let (first, mut other) = (said(&[&unknown, &unknown]), unknown.clone());
+            let found = rule(probe(&[&unknown, &unknown], &[]));
+            assert_eq!(found, Some(("quic.repeated", "same connection IDs")), "{version}");
+            let cut = Said { bytes: &first[..2048], start: Start::Known };
+            let cut = Quic.probe(&View::new(Transport::Udp, cut, Said::NOTHING));
+            assert!(rule(cut).is_some(), "as much as is shown of two datagrams");
+            other[8] = b'X';
+            assert_eq!(probe(&[&unknown, &other], &[]), Probe::No, "another connection");
+            let unfilled = [&unknown[..], b"\0"].concat();
+            assert_eq!(probe(&[&unfilled, &unfilled], &[]), Probe::No, "a length that ends early");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! RTP and RTCP, over UDP or behind lengths in a stream (RFC 4571). <https://www.rfc-editor.org/rfc/rfc3550>
 //!
 //! One header proves little: it takes consecutive packets of one source, or a compound RTCP packet. SRTP has the same
-//! headers, so that what can be read stays open until RTCP descriptions or a payload that is not random prove it.
+//! headers, so that what can be read stays open until RTCP descriptions, a payload that is not random, or payload headers
+//! that repeat prove it.
 use super::fit::{self, mark};
 use super::{Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Step, View};
 use crate::{
@@ -31,7 +32,7 @@ impl Detector for Rtp {
             return if said.bytes.len() > STREAM_BYTES_MAX { Step::DONE } else { Step::WAIT };
         };
         let facts = match Packet::read(datagram) {
-            Some(packet) => match packet.clear() {
+            Some(packet) => match packet.clear().or_else(|| packet.repeats(state, side)) {
                 Some(constant) => {
                     let found = mark("rtp.clear", side, 0, datagram.len(), constant);
                     let encryption = Some(Encryption::Plaintext);
@@ -98,6 +99,25 @@ impl<'a> Packet<'a> {
             Self::Media { payload, .. } if is_uneven(payload) => Some("uneven payload"),
             _ => None,
         }
+    }
+
+    /// Whether packets one after another begin with the same header of a codec: what SRTP seals never does.
+    fn repeats(&self, state: &mut FollowState, side: Side) -> Option<&'static str> {
+        let Self::Media { place, payload } = self else { return None };
+        let head = u32::from_be_bytes(*payload.first_chunk()?);
+        let [_, client, client_run, server, server_run, _] = &mut state.words;
+        let (last, run) =
+            if side == Side::Client { (client, client_run) } else { (server, server_run) };
+        // The upper half counts, the lower one is the sequence number, so that a copy does not count.
+        let [high, low, a, b] = run.to_be_bytes();
+        let (count, sequence) = (u16::from_be_bytes([high, low]), u16::from_be_bytes([a, b]));
+        if count > 0 && sequence == place.sequence {
+            return None;
+        }
+        let count = if count > 0 && *last == head { count.saturating_add(1) } else { 1 };
+        *last = head;
+        *run = u32::from(count) << 16 | u32::from(place.sequence);
+        (count >= HEADS_MIN).then_some("repeated payload header")
     }
 }
 
@@ -218,6 +238,8 @@ const PACKETS_LEAST_LONG: u32 = 2;
 /// Ten seconds of video, and more of audio.
 const TIME_STEP_MAX: u32 = 900_000;
 const PACKETS_MAX: u32 = 128;
+/// Sealed payloads begin alike so often less than once in 2^64.
+const HEADS_MIN: u16 = 3;
 const STREAM_BYTES_MAX: usize = 4096;
 const SDES: u8 = 202;
 const CNAME: u8 = 1;
@@ -303,6 +325,25 @@ mod tests {
         let clear = packet(4, 9, &[0xff; 160]);
         let step = Rtp.follow(&mut state, C, Said { bytes: &clear, start: Start::Known });
         assert_eq!(step.facts.encryption, Some(Encryption::Plaintext));
+    }
+
+    #[test]
+    fn payload_headers_that_repeat_are_not_sealed() {
+        let clear = |packets: &[(u8, u8)]| {
+            let mut state = FollowState::default();
+            packets.iter().any(|(sequence, head)| {
+                let mut payload = noise(u64::from(*sequence) * 31);
+                payload[..4].copy_from_slice(&[0, 0x70, 0, *head]);
+                let bytes = packet(*sequence, 9, &payload);
+                let step = Rtp.follow(&mut state, C, Said { bytes: &bytes, start: Start::Known });
+                step.facts.encryption == Some(Encryption::Plaintext)
+            })
+        };
+        assert!(clear(&[(1, 0), (2, 0), (3, 0)]));
+        assert!(clear(&[(1, 7), (2, 0), (3, 0), (4, 0)]));
+        assert!(!clear(&[(1, 0), (2, 0)]), "two");
+        assert!(!clear(&[(1, 0), (1, 0), (1, 0), (2, 0)]), "copies of one packet");
+        assert!(!clear(&[(1, 0), (2, 0), (3, 1), (4, 0), (5, 0)]));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! SSH identification strings. <https://www.rfc-editor.org/rfc/rfc4253#section-4.2>
+//! SSH identification strings and key exchange proposals. <https://www.rfc-editor.org/rfc/rfc4253#section-4.2>
 //!
 //! The server may say other lines first; the client may not. After the identification the stream is binary, so a flow
-//! joined later cannot be told.
+//! joined later is told by its proposal (section 7.1) or not at all.
 use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, Short},
     model::{Credentials, Encryption, Mark, Side, Transport},
 };
 
@@ -56,6 +56,17 @@ impl Detector for Ssh {
 
 /// Looks for the identification string of one side, behind the lines a server may say before it.
 fn identification(side: Side, said: Said<'_>) -> Probe {
+    if said.start == Start::Unknown {
+        match proposal(said.bytes) {
+            Ok(true) => {
+                let (rule, constant) = ("ssh.proposal", "SSH_MSG_KEXINIT");
+                let mark = Mark { rule, side, offset: 0, length: PROPOSAL_BYTES, constant };
+                return Match::encrypted(Encryption::Ssh, mark);
+            }
+            Ok(false) => {}
+            Err(Short) => return Probe::More,
+        }
+    }
     let mut cursor = Cursor::new(said.bytes);
     while cursor.at() < PREAMBLE_BYTES_MAX {
         let at = cursor.at();
@@ -77,6 +88,26 @@ fn identification(side: Side, said: Said<'_>) -> Probe {
         }
     }
     Probe::No
+}
+
+/// Whether a packet in clear begins here that proposes keys: its first list names a key exchange method that is assigned
+/// (RFC 4253 sections 6 and 7.1).
+fn proposal(bytes: &[u8]) -> Result<bool, Short> {
+    let mut cursor = Cursor::new(bytes);
+    if cursor.peek()? != 0 {
+        return Ok(false);
+    }
+    let length = cursor.u32_be()?;
+    let [padding, message] = cursor.array()?;
+    if length > PACKET_BYTES_MAX || padding < PADDING_BYTES_MIN || message != KEXINIT {
+        return Ok(false);
+    }
+    cursor.skip(COOKIE_BYTES)?;
+    if cursor.u32_be()? >= length {
+        return Ok(false);
+    }
+    let names: [u8; METHOD_BYTES] = cursor.array()?;
+    Ok(METHODS.iter().any(|method| names.starts_with(method)))
 }
 
 /// Whether `line` begins as `SSH-protoversion-`; `None`: it is some other line.
@@ -117,6 +148,16 @@ fn is_greeting(line: &[u8]) -> bool {
     code || GREETINGS.iter().any(|greeting| line.starts_with(greeting))
 }
 
+const KEXINIT: u8 = 20;
+const COOKIE_BYTES: usize = 16;
+const METHOD_BYTES: usize = 15;
+/// Header, message number, cookie, length of the list and the beginning of its first name.
+const PROPOSAL_BYTES: u32 = 41;
+const PADDING_BYTES_MIN: u8 = 4;
+const PACKET_BYTES_MAX: u32 = 35_000;
+/// How the names of key exchange methods begin (IANA).
+const METHODS: [&[u8]; 6] =
+    [b"diffie-hellman-", b"ecdh-sha2-", b"curve25519-", b"curve448-", b"sntrup761x", b"mlkem768x"];
 const IDENTIFIED: u8 = 1;
 const PREAMBLE_BYTES_MAX: usize = 2048;
 const IDENTIFICATION_BYTES_MAX: usize = 255;
@@ -218,6 +259,28 @@ mod tests {
         assert!(!late(b"SSH-2.0-\x00\x01\x02\r\n"));
         assert!(!late(b"words\r\nSSH-2.0-x\r\n"));
         assert!(!late(b"\x8f\x02\xaa\x10\x55\x00\x01\x02"));
+    }
+
+    #[test]
+    fn a_late_view_is_told_by_its_proposal() {
+        let late = |bytes: &[u8]| hear_from(&Ssh, &[(C, bytes)], Start::Unknown).matched.is_some();
+        let good = b"\x00\x00\x04\x0c\x06\x14aaaabbbbccccdddd\x00\x00\x00\x20ecdh-sha2-nistp256,ecdh-sha2-abc,x";
+        assert!(late(good) && late(&good[..41]) && !late(&good[..40]));
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.to_vec();
+            bytes[at] = byte;
+            bytes
+        };
+        for (what, bytes) in [
+            ("another message", with(5, 21)),
+            ("padding of 3", with(4, 3)),
+            ("a packet too long", with(1, 1)),
+            ("no such method", with(26, b'x')),
+            ("a list longer than its packet", with(24, 9)),
+        ] {
+            assert!(!late(&bytes), "{what}");
+        }
+        assert!(!matches(probe_side(&Ssh, C, good)), "at the start stands the identification");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Telnet. <https://www.rfc-editor.org/rfc/rfc854>, options <https://www.rfc-editor.org/rfc/rfc855>
 //!
-//! Three negotiations of assigned options at the beginning are proof. One or two also open other things, so they need
-//! the other side's, or a login prompt behind them.
+//! Three negotiations of assigned options at the beginning are proof, or one and a whole subnegotiation. Fewer also open
+//! other things, so they need the other side's, or a login prompt behind them.
 use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, OtherSide, Probe, Said, Start,
     Step, View,
@@ -136,12 +136,12 @@ impl Opening {
         }
         loop {
             match (negotiation(&mut c), opening.count) {
-                (Ok(true), _) => opening.count = opening.count.saturating_add(1),
-                (Ok(false), 0) => {
+                (Ok(0), 0) => {
                     opening.foreign = true;
                     return opening;
                 }
-                (Ok(false), _) => break,
+                (Ok(0), _) => break,
+                (Ok(count), _) => opening.count = opening.count.saturating_add(count),
                 (Err(Short), _) => return opening,
             }
             if opening.count >= NEGOTIATIONS_MIN {
@@ -154,29 +154,30 @@ impl Opening {
     }
 }
 
-/// One negotiation or subnegotiation of an assigned option; `false` at the first byte that is neither.
-fn negotiation(c: &mut Cursor<'_>) -> Result<bool, Short> {
+/// One negotiation, or a subnegotiation (with its end as good as two), of an assigned option; none at the first byte that
+/// is neither.
+fn negotiation(c: &mut Cursor<'_>) -> Result<usize, Short> {
     let mut ahead = *c;
     if ahead.u8()? != IAC {
-        return Ok(false);
+        return Ok(0);
     }
     let verb = ahead.u8()?;
     if !(SB..=DONT).contains(&verb) || !is_option(ahead.u8()?) {
-        return Ok(false);
+        return Ok(0);
     }
     if verb == SB {
         let end = ahead.rest().windows(2).position(|pair| pair == [IAC, SE]);
         let seen = ahead.left();
         let Some(end) = end else {
-            return if seen > SUBNEGOTIATION_BYTES_MAX { Ok(false) } else { Err(Short) };
+            return if seen > SUBNEGOTIATION_BYTES_MAX { Ok(0) } else { Err(Short) };
         };
         if end > SUBNEGOTIATION_BYTES_MAX {
-            return Ok(false);
+            return Ok(0);
         }
         ahead.skip(end.saturating_add(2))?;
     }
     *c = ahead;
-    Ok(true)
+    Ok(if verb == SB { 2 } else { 1 })
 }
 
 /// `login:`, `Username:` or `Password:` in readable text.
@@ -282,6 +283,11 @@ mod tests {
         assert!(proves(S, DOS) && proves(C, WILLS));
         assert!(proves(C, b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0\xff\xfb\x18\xff\xfd\x03"));
         assert!(proves(S, b"\xff\xfb\x01\xff\xfb\x03\r\nlogin: "), "or fewer and a prompt");
+        let asked = b"\xff\xfe\x24\xff\xfa\x18\x01\xff\xf0\xff\xfa\x7b\xf5\0\0";
+        assert!(proves(S, asked), "or one and a subnegotiation, whatever comes then");
+        assert!(!proves(S, &asked[3..]) && !proves(S, b"\xff\xfe\x24\xff\xfa\x18\x01\xff"));
+        let late = hear_from(&Telnet, &[(S, asked)], Start::Unknown);
+        assert!(late.matched.is_some());
         for bad in [&b"\xff\xfb\x01"[..], b"\xff\xfb\x01\xff\xfb\x03\r\nhello", b"\xff\xfb\x77\xff"]
         {
             assert!(!proves(S, bad) && !proves(C, bad), "{bad:02x?}");

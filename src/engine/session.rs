@@ -286,13 +286,20 @@ impl Session {
             self.advance(roles_certain, true);
         }
         let side = self.side(direction);
+        let mut texture = self.passed.get(direction).copied().unwrap_or_default();
+        texture.add(self.stream(direction).unread(), false);
         let Some(gap) = self.streams.get_mut(direction).and_then(Stream::jump) else { return };
         if let Gap::Broken { lost } = gap {
             self.summary.reached.holes = self.summary.reached.holes.saturating_add(1);
             self.note(|| TraceEvent::Gap { side, lost });
             self.broken |= matches!(self.phase, Phase::Watching);
             match &mut self.phase {
-                Phase::Watching => self.candidates = [Candidates::on(self.transport); 2],
+                Phase::Watching => {
+                    self.candidates = [Candidates::on(self.transport); 2];
+                    if let Some(passed) = self.passed.get_mut(direction) {
+                        *passed = texture;
+                    }
+                }
                 Phase::Following(_) => self.mute(direction),
                 Phase::Handshake(reader) => reader.gap(side),
                 Phase::Over => {}

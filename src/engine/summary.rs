@@ -83,6 +83,9 @@ const CARRIERS: [&str; 1] = ["proxy"];
 /// Names of layers whose server passes on what it is told: it is the application, whatever runs inside.
 const TUNNELS: [&str; 1] = ["socks"];
 
+/// Names of layers that are the same whether what they carry is sealed or not.
+const SEALABLE: [&str; 1] = ["rtp"];
+
 /// The application a layer belongs to: a WebSocket joined late is an HTTP connection.
 fn application(layer: &'static str) -> &'static str {
     if layer == "websocket" { "http" } else { layer }
@@ -239,8 +242,13 @@ impl Summary {
     }
 
     /// The connection was closed: both sides have said all they had to say.
-    pub(super) fn close(&mut self) {
+    pub(super) const fn close(&mut self) {
         self.ended = true;
+    }
+
+    /// TLS was granted, and did not come yet.
+    pub(super) const fn is_upgrading(&self) -> bool {
+        self.pending_upgrade.is_some()
     }
 
     /// Evidence only: `side` spoke this layer's protocol.
@@ -360,9 +368,10 @@ impl Summary {
     }
 
     /// A preamble, all of it seen, led to nothing: what was said could be read. Both sides spoke it, or only the server
-    /// greeted.
+    /// greeted. Of a connection that was not closed this cannot be said: it may go on to ask for TLS.
     fn is_preamble_only<T>(&self, flow: &Flow<T>) -> bool {
-        let open = self.encryption.is_none() && self.pending_upgrade.is_none();
+        let sealable = self.layers.iter().any(|layer| SEALABLE.contains(layer));
+        let open = self.encryption.is_none() && self.pending_upgrade.is_none() && !sealable;
         let greeted = self.fits == [false, true] && !flow.has_payload(Side::Client);
         let spoken = self.fits == [true, true] || greeted;
         self.ended && open && !self.opaque_layer && spoken && is_whole(flow)

@@ -47,9 +47,8 @@ impl Texture {
             let odd = chunk.valid().chars().filter(|c| !is_readable(*c)).count();
             self.odd += odd + chunk.invalid().len();
         }
-        self.speaks_of_tls |= [b"tls", b"ssl"]
-            .iter()
-            .any(|word| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(*word)));
+        self.speaks_of_tls |=
+            speaks_of_tls(bytes) || names_ciphers(bytes) || holds_certificate(bytes);
         self.random |= looks_random(bytes);
     }
 
@@ -75,6 +74,68 @@ impl Texture {
         self.bytes
     }
 }
+
+/// Whether a word begins with TLS or SSL, or with STARTTLS: in the middle of one the letters come about by themselves, as
+/// in base64.
+fn speaks_of_tls(bytes: &[u8]) -> bool {
+    let begins = |at: usize| {
+        let before = bytes.get(..at).unwrap_or_default();
+        let start = before.len().checked_sub(START.len()).and_then(|at| before.get(at..));
+        !before.last().is_some_and(u8::is_ascii_alphanumeric)
+            || start.is_some_and(|word| word.eq_ignore_ascii_case(START))
+    };
+    let names = |word: &[u8]| TLS_NAMES.iter().any(|name| word.eq_ignore_ascii_case(*name));
+    bytes.windows(3).enumerate().any(|(at, word)| names(word) && begins(at))
+}
+
+/// Whether it names ways to seal what follows, as the proposals of SSH do in clear.
+fn names_ciphers(bytes: &[u8]) -> bool {
+    let names = |rest: &[u8]| CIPHER_NAMES.iter().any(|name| rest.starts_with(name));
+    (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(names))
+}
+
+const CIPHER_NAMES: [&[u8]; 10] = [
+    b"diffie-hellman-",
+    b"ecdh-sha2-",
+    b"curve25519-",
+    b"aes128-",
+    b"aes256-",
+    b"3des-cbc",
+    b"chacha20-poly1305",
+    b"hmac-sha",
+    b"hmac-md5",
+    b"umac-",
+];
+/// Whether a piece of an X.509 certificate passes by: in a stream joined late a handshake's long list of names is readable.
+/// Object identifiers of names and extensions (RFC 5280 appendix A), or one DNS name behind another.
+fn holds_certificate(bytes: &[u8]) -> bool {
+    let is_object = |at: usize| {
+        bytes.get(at..).is_some_and(|b| b.starts_with(X500_NAME) || b.starts_with(X509_EXTENSION))
+    };
+    let is_names = |at: usize| {
+        let [DNS_NAME, length, rest @ ..] = bytes.get(at..).unwrap_or_default() else {
+            return false;
+        };
+        let (name, next) = rest.split_at_checked(usize::from(*length)).unwrap_or_default();
+        name.len() >= DNS_NAME_BYTES_MIN
+            && name.iter().all(u8::is_ascii_graphic)
+            && next.first() == Some(&DNS_NAME)
+    };
+    (0..bytes.len()).any(|at| match bytes.get(at) {
+        Some(&OBJECT) => is_object(at),
+        Some(&DNS_NAME) => is_names(at),
+        _ => false,
+    })
+}
+
+const OBJECT: u8 = 0x06;
+const X500_NAME: &[u8] = b"\x06\x03\x55\x04";
+const X509_EXTENSION: &[u8] = b"\x06\x03\x55\x1d";
+/// `GeneralName`, `[2]`: a DNS name.
+const DNS_NAME: u8 = 0x82;
+const DNS_NAME_BYTES_MIN: usize = 4;
+const TLS_NAMES: [&[u8]; 2] = [b"tls", b"ssl"];
+const START: &[u8] = b"start";
 
 /// A character of text: it prints, or is white space.
 fn is_readable(c: char) -> bool {
@@ -136,6 +197,39 @@ mod tests {
         let announced =
             b"READY: send UPGRADE to go on in TLS, or anything else to stay as you are\r\n";
         assert!(!of(announced).is_text() && of(announced).is_closed());
+    }
+
+    #[test]
+    fn a_proposal_to_encrypt_is_no_text() {
+        for list in [
+            "aes192-cbc,aes256-cbc,aes192-ctr,rijndael@example.com,none,none,none",
+            "none,hmac-sha2-256,none,none,none,none,none",
+        ] {
+            assert!(of(list.as_bytes()).is_closed() && !of(list.as_bytes()).is_text());
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_passes_by_is_no_text() {
+        let names =
+            b"www.one.example.com\x82\x13www.two.example.com\x82\x15www.three.example.com\x82";
+        assert!(of(names).is_closed() && !of(names).is_text());
+        let name =
+            b"0\x13\x06\x03\x55\x04\x0a\x0c\x0cA Long Name of an Organisation Ltd, Unit 7, Berlin";
+        assert!(of(name).is_closed());
+        let text =
+            "Stra\u{df}e \u{2082}: two lines of quite ordinary text, with nothing else to them";
+        assert!(!of(text.as_bytes()).is_closed() && of(text.as_bytes()).is_text());
+    }
+
+    #[test]
+    fn tls_is_spoken_of_where_a_word_begins_with_it() {
+        for words in ["TLSv1.2", "say STARTTLS now", "use_ssl=on", "the old SSLRequest", "ssl"] {
+            assert!(speaks_of_tls(words.as_bytes()), "{words}");
+        }
+        for words in ["9neB35ysslEg+Iq", "hassle", "battlship", "startled", "t l s", "tl"] {
+            assert!(!speaks_of_tls(words.as_bytes()), "{words}");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ impl Default for Limits {
             tcp_idle_ns: seconds(300),
             half_open_idle_ns: seconds(20),
             udp_idle_ns: seconds(60),
-            linger_ns: seconds(3),
+            // A FIN without an answer is sent again with ever longer pauses.
+            linger_ns: seconds(15),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{FOLLOW_UNREAD_MAX, Phase, Session};
 use crate::{
     detect::{DETECTORS, Next, OtherSide, Said, Step},
-    engine::{candidates::Candidates, trace::TraceEvent},
+    engine::{candidates::Candidates, texture::Texture, trace::TraceEvent},
     inspect::{Reader, TdsReader},
     model::Side,
 };
@@ -95,6 +95,7 @@ impl Session {
         }
         self.candidates = [Candidates::on(self.transport); 2];
         self.phase = Phase::Watching;
+        self.passed = [Texture::default(); 2];
         let at =
             [Side::Client, Side::Server].map(|side| self.stream(self.direction(side)).offset());
         self.note(|| TraceEvent::Layer { upgrade, at });

@@ -130,8 +130,10 @@ impl Session {
     pub(super) fn conclude(&mut self, over: bool) {
         let textures = self.textures();
         let bytes = textures.iter().map(|t| t.bytes()).sum::<usize>();
-        let undecided = self.undecided && !over && bytes < TEXT_UNDECIDED_BYTES_MAX;
-        let open = !self.broken && !undecided && !textures.iter().any(|t| t.is_closed());
+        // After TLS was granted, text is no longer what leads to it.
+        let leads_on = !over && !self.summary.is_upgrading();
+        let undecided = self.undecided && leads_on && bytes < TEXT_UNDECIDED_BYTES_MAX;
+        let open = !undecided && !textures.iter().any(|t| t.is_closed());
         let sides = [Side::Client, Side::Server].map(|side| {
             let texture = textures.get(self.direction(side)).filter(|t| open && t.is_text());
             texture.map(|t| t.bytes())
