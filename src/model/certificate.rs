@@ -45,10 +45,11 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Memory held on the heap.
-    pub fn heap_bytes(&self) -> usize {
+    /// Memory held, in bytes.
+    pub fn memory(&self) -> usize {
         let leaf = self.leaf.as_ref().map_or(0, Certificate::heap_bytes);
-        leaf.saturating_add(self.links.capacity().saturating_mul(size_of::<Link>()))
+        let links = self.links.capacity().saturating_mul(size_of::<Link>());
+        size_of::<Self>().saturating_add(leaf).saturating_add(links)
     }
 }
 

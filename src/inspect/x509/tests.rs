@@ -337,7 +337,7 @@ fn a_hundred_alternative_names_are_kept_and_ten_thousand_counted() {
     assert_eq!((certificate.san.len(), certificate.san_sent), (100, 10_000));
     assert_eq!(chain.reasons.names().collect::<Vec<_>>(), ["san_cut"]);
     assert_eq!(chain.covers("db.example.com"), None, "it may be among those not kept");
-    assert!(chain.heap_bytes() < 16 << 10, "{}", chain.heap_bytes());
+    assert!(chain.memory() < 16 << 10, "{}", chain.memory());
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn debug_output_holds_no_raw_bytes_of_a_name_left_out() {
 
 fn within_bounds(chain: &Chain) {
     assert!(chain.links.len() <= CHAIN_CERTIFICATES_MAX);
-    assert!(chain.heap_bytes() < 64 << 10, "{}", chain.heap_bytes());
+    assert!(chain.memory() < 64 << 10, "{}", chain.memory());
 }
 
 proptest! {
