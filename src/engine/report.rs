@@ -13,8 +13,8 @@ use crate::{
     model::{
         FlowKey, Side, Timestamp, Verdict,
         record::{
-            AlertRecord, CertificatesRecord, EvidenceRecord, Record, SCHEMA_VERSION, StrengthRecord,
-            TlsRecord, VantageRecord,
+            AlertRecord, CertificatesRecord, EvidenceRecord, Record, SCHEMA_VERSION,
+            StrengthRecord, TlsRecord, VantageRecord,
         },
         tls::{
             CertificateCut, HandshakeOutcome, KeyExchange, Resumption, TlsAlert, TlsFacts,

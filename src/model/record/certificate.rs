@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::model::{
     Name, Timestamp,
-    certificate::{AltName, Certificate, Chain, Link, NameMatch, UtcTime, Validity},
+    certificate::{AltName, Certificate, Chain, Link, NameMatch, Reason, UtcTime, Validity},
     tls::TlsFacts,
 };
 
@@ -66,7 +66,7 @@ pub struct CertificateRecord {
     /// It is a certificate authority's.
     pub ca: Option<bool>,
     /// SHA-256 of the certificate.
-    pub fingerprint_sha256: String,
+    pub fingerprint_sha256: Option<String>,
     /// Certificates sent.
     pub chain_length: u32,
     /// Whether they lead to a root.
@@ -116,7 +116,7 @@ pub struct ClientCertificateRecord {
     /// Its size.
     pub key_bits: Option<u32>,
     /// SHA-256 of the certificate.
-    pub fingerprint_sha256: String,
+    pub fingerprint_sha256: Option<String>,
     /// Certificates sent.
     pub chain_length: u32,
     /// Its end had passed.
@@ -128,10 +128,10 @@ pub struct ClientCertificateRecord {
 }
 
 impl CertificateRecord {
-    /// The server's `chain` as judged at `now`, for a client that asked for `sni`; `None` if there is no certificate in it
-    /// that can be read.
+    /// The server's `chain` as judged at `now`, for a client that asked for `sni`; `None` if it holds no certificate. One that
+    /// cannot be read leaves its reasons.
     pub fn new(chain: &Chain, sni: Option<&Name>, now: Timestamp) -> Option<Self> {
-        let leaf = chain.leaf.clone()?;
+        let leaf = leaf(chain)?;
         let validity = leaf.validity(now);
         let covered = sni.and_then(|name| chain.covers(name.as_str()));
         let rsa = |link: &Link| link.key.bits.filter(|_| link.key.kind == Some("rsa"));
@@ -146,7 +146,7 @@ impl CertificateRecord {
             signature_algorithm: leaf.signature.algorithm,
             self_signed: leaf.self_signed,
             ca: leaf.ca,
-            fingerprint_sha256: hex(&leaf.fingerprint_sha256),
+            fingerprint_sha256: fingerprint(chain),
             chain_length: chain.sent,
             chain_complete: chain.complete,
             chain_not_after: earliest(chain).map(|t| t.to_string()),
@@ -176,12 +176,12 @@ impl CertificateRecord {
 impl ClientCertificateRecord {
     /// The client's `chain` as judged at `now`.
     pub fn new(chain: &Chain, now: Timestamp) -> Option<Self> {
-        let leaf: Certificate = chain.leaf.clone()?;
+        let leaf = leaf(chain)?;
         Some(Self {
             not_after: leaf.not_after.map(|t| t.to_string()),
             key_type: leaf.key.kind,
             key_bits: leaf.key.bits,
-            fingerprint_sha256: hex(&leaf.fingerprint_sha256),
+            fingerprint_sha256: fingerprint(chain),
             chain_length: chain.sent,
             expired: leaf.validity(now).map(|v| v == Validity::Expired),
             days_left: leaf.days_left(now),
@@ -192,13 +192,20 @@ impl ClientCertificateRecord {
     }
 }
 
+/// The peer's certificate, empty if it cannot be read; `None` if none was given.
+fn leaf(chain: &Chain) -> Option<Certificate> {
+    let given = chain.leaf.is_some() || !chain.reasons.has(Reason::NoCertificate);
+    given.then(|| chain.leaf.clone().unwrap_or_default())
+}
+
+fn fingerprint(chain: &Chain) -> Option<String> {
+    let leaf = chain.leaf.as_ref()?;
+    Some(leaf.fingerprint_sha256.iter().map(|b| format!("{b:02x}")).collect())
+}
+
 /// When the first certificate of the chain ends; `None` if that cannot be told of one of them.
 fn earliest(chain: &Chain) -> Option<UtcTime> {
     let all_read = usize::try_from(chain.sent).is_ok_and(|sent| sent == chain.links.len());
     let ends: Option<Vec<_>> = chain.links.iter().map(|link| link.not_after).collect();
     ends.filter(|_| all_read)?.into_iter().min()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
