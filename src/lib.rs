@@ -11,8 +11,9 @@
 //! | [`wire`], [`detect`] | decapsulation; one file per protocol | `bytes`, `model` |
 //! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
 //! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
-//! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
+//! | [`engine`] | the loop, from a frame to a record | all of the above, `strength`, `counters`, `ingest::Source` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
+//! | [`strength`] | how good the TLS is by a named policy | `model` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -30,4 +31,5 @@ pub mod ingest;
 pub mod inspect;
 pub mod model;
 pub mod output;
+pub mod strength;
 pub mod wire;

@@ -6,6 +6,7 @@ use crate::{
     engine::{Network, RecordContext, ScopeRule, Scopes, Settings, vni},
     flow::Limits,
     model::time::NS_PER_S,
+    strength::{PROFILES, Profile},
 };
 
 /// Limits and source domains of an engine.
@@ -33,6 +34,9 @@ pub(super) struct EngineArgs {
     /// Accept mirrored copies only with this VNI (repeat)
     #[arg(long, value_name = "VNI", help_heading = "Mirror sources", value_parser = vni)]
     allow_vni: Vec<u32>,
+    /// Policy by which the strength of TLS is judged; `cleartap profiles` lists them
+    #[arg(long, value_name = "PROFILE", default_value = Profile::DEFAULT.name, value_parser = profile)]
+    tls_profile: &'static Profile,
     /// Networks that count as inside (repeat); default: private, unique local and shared address space
     #[arg(long, value_name = "NETWORK", help_heading = "Mirror sources")]
     internal: Vec<Network>,
@@ -54,8 +58,20 @@ impl EngineArgs {
                 allowed_sources: self.allow_source.clone(),
                 allowed_vnis: self.allow_vni.clone(),
             },
-            context: RecordContext { capture, internal: self.internal.clone() },
+            context: RecordContext {
+                capture,
+                internal: self.internal.clone(),
+                profile: self.tls_profile,
+            },
             ..Settings::default()
         }
     }
+}
+
+/// The profile a user names.
+fn profile(name: &str) -> Result<&'static Profile, String> {
+    Profile::by_name(name).ok_or_else(|| {
+        let names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+        format!("no such profile; there are: {}", names.join(", "))
+    })
 }

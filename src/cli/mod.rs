@@ -4,6 +4,7 @@ mod analyze;
 mod args;
 mod explain;
 mod filter;
+mod profiles;
 mod protocols;
 #[cfg(feature = "live")]
 mod run;
@@ -48,6 +49,8 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Show how the verdict on a flow was reached, packet by packet
     Explain(explain::ExplainArgs),
+    /// List the policies by which the strength of TLS is judged
+    Profiles(profiles::ProfilesArgs),
     /// List the protocols that are recognised
     Protocols(protocols::ProtocolsArgs),
     /// Listen on the mirror port or an interface and write records until stopped
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Analyze(args) => analyze::analyze(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Profiles(args) => profiles::profiles(&args),
         Command::Protocols(args) => protocols::protocols(&args),
         #[cfg(feature = "live")]
         Command::Run(args) => run::run(&args),

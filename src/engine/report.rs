@@ -11,22 +11,34 @@ use crate::{
     flow::{Direction, Flow, VantageTable},
     inspect::tls::{alert_name, cipher_name, compression_name, group_name, signature_name},
     model::{
-        FlowKey, Side, Verdict,
-        record::{AlertRecord, EvidenceRecord, Record, SCHEMA_VERSION, TlsRecord, VantageRecord},
+        FlowKey, Side, Timestamp, Verdict,
+        record::{
+            AlertRecord, CertificatesRecord, EvidenceRecord, Record, SCHEMA_VERSION,
+            StrengthRecord, TlsRecord, VantageRecord,
+        },
         tls::{
             CertificateCut, HandshakeOutcome, KeyExchange, Resumption, TlsAlert, TlsFacts,
             TlsVersion,
         },
     },
+    strength::{self, Fault, Judgement, Profile, Strength},
 };
 
 /// What is the same for all records of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RecordContext {
     /// Capture name.
     pub capture: Option<String>,
     /// Networks that count as inside; empty: private, ULA and shared address space.
     pub internal: Vec<Network>,
+    /// Policy by which the strength of TLS is judged.
+    pub profile: &'static Profile,
+}
+
+impl Default for RecordContext {
+    fn default() -> Self {
+        Self { capture: None, internal: Vec::new(), profile: Profile::DEFAULT }
+    }
 }
 
 /// The record of `flow` with `verdict`.
@@ -67,7 +79,7 @@ pub(super) fn record<T>(
         confidence: verdict.confidence.map(crate::model::Confidence::name),
         unknown_reason: verdict.unknown_reason.map(crate::model::UnknownReason::name),
         boundary: boundary(src.ip(), dst.ip(), &context.internal),
-        tls: verdict.tls.as_deref().map(tls_record),
+        tls: verdict.tls.as_deref().map(|tls| tls_record(tls, flow.first, context.profile)),
         evidence: verdict.evidence.iter().copied().map(EvidenceRecord::from).collect(),
         packets_c2s: c2s.packets,
         packets_s2c: s2c.packets,
@@ -104,7 +116,8 @@ fn vantage_records<'f>(
     list
 }
 
-fn tls_record(facts: &TlsFacts) -> TlsRecord {
+/// Certificates are judged at `now`, strength by `profile`.
+fn tls_record(facts: &TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord {
     TlsRecord {
         version: facts.version.and_then(TlsVersion::name),
         version_offered: facts.version_offered.and_then(TlsVersion::name),
@@ -147,6 +160,17 @@ fn tls_record(facts: &TlsFacts) -> TlsRecord {
         certificate_cut: facts.certificate_cut.map(CertificateCut::name),
         ja3: facts.ja3.map(|ja3| ja3.to_string()),
         ja4: facts.ja4.map(|ja4| ja4.to_string()),
+        certificates: CertificatesRecord::new(facts, now),
+        strength: strength_record(facts, profile),
+    }
+}
+
+fn strength_record(facts: &TlsFacts, profile: &Profile) -> StrengthRecord {
+    let Judgement { strength, reasons, unjudged } = strength::judge(&facts.into(), profile);
+    StrengthRecord {
+        strength: strength.map(Strength::name),
+        strength_reasons: reasons.into_iter().map(Fault::name).collect(),
+        strength_unjudged: unjudged,
     }
 }
 

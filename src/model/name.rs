@@ -31,6 +31,16 @@ impl Name {
         Self(text.into())
     }
 
+    /// Takes text that was escaped by its own grammar (RFC 4514), cut to [`NAME_BYTES_MAX`]; what is not printable ASCII
+    /// all the same becomes `?`.
+    pub fn from_escaped(mut text: String) -> Self {
+        if !text.bytes().all(|b| matches!(b, 0x20..=0x7e)) {
+            text = text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
+        }
+        text.truncate(NAME_BYTES_MAX);
+        Self(text.into())
+    }
+
     /// The escaped text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,8 +3,13 @@
 //! Field by field: `deploy/record.md`; the JSON Schema is [`SCHEMA`]. Keys are constants, values are our own words, numbers,
 //! addresses and allow-listed names; no field can hold payload.
 
+mod certificate;
+
 use std::net::IpAddr;
 
+pub use certificate::{
+    CertificateRecord, CertificatesRecord, ClientCertificateRecord, RdsCaRecord,
+};
 use serde::{Serialize, Serializer};
 
 use super::{evidence::Evidence, name::Name, time::Timestamp};
@@ -191,6 +196,23 @@ pub struct TlsRecord {
     pub ja3: Option<String>,
     /// JA4 of the first hello.
     pub ja4: Option<String>,
+    /// What the certificates say.
+    #[serde(flatten)]
+    pub certificates: CertificatesRecord,
+    /// How good it is by the profile asked for.
+    #[serde(flatten)]
+    pub strength: StrengthRecord,
+}
+
+/// How good the TLS of a flow is.
+#[derive(Clone, Debug, Serialize)]
+pub struct StrengthRecord {
+    /// `good`, `legacy`, `weak` or `none`.
+    pub strength: Option<&'static str>,
+    /// Why it is not good.
+    pub strength_reasons: Vec<&'static str>,
+    /// What could not be seen and was not judged.
+    pub strength_unjudged: Vec<&'static str>,
 }
 
 /// A clear TLS alert.

@@ -30,18 +30,19 @@ impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with nanoseconds: `2026-11-23T13:30:00.000000000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.seconds() / 86_400, self.seconds() % 86_400);
-        let (year, month, day) = civil(days);
+        // At most 584 years of nanoseconds: the days fit.
+        let (year, month, day) = civil(days.cast_signed());
         let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
         let ns = self.0 % NS_PER_S;
         write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ns:09}Z")
     }
 }
 
-/// Gregorian date of a day count since 1970-01-01 (Hinnant, *chrono-Compatible Low-Level Date Algorithms*).
-const fn civil(days: u64) -> (u64, u64, u64) {
+/// Gregorian date of a day count since 1970-01-01, years 0 and later (Hinnant, *chrono-Compatible Low-Level Date Algorithms*).
+pub(super) const fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z % 146_097;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
     let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;

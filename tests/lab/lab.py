@@ -78,7 +78,7 @@ import tls_facts  # noqa: E402
 import truth  # noqa: E402
 
 TOOLS = ["iproute2", "ethtool", "tcpdump", "openssl", "procps"]
-NOT_FAMILIES = {"lab", "net", "shape", "truth", "certs"}  # nor is a file with _ in its name
+NOT_FAMILIES = {"lab", "net", "shape", "truth", "certs", "fingerprints"}  # nor is a file with _ in its name
 MAX_CAPTURE = 60 * 1024
 
 

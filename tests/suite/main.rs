@@ -19,6 +19,7 @@ mod alloc;
 mod bounds;
 mod build;
 mod capture;
+mod cipher_names;
 mod cli;
 mod degrade;
 mod golden;

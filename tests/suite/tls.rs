@@ -29,13 +29,30 @@ fn is_null(fact: &Value) -> bool {
 
 /// Facts of `worse` that are neither null nor those of the full view. Where the full view says nothing, it was careful.
 fn others(full: &Value, worse: &Value) -> Vec<String> {
-    // Why a certificate is missing is said only of a poor view; of several alerts it may miss the gravest.
-    let told = |key: &&String| !["certificate_cut", "alert"].contains(&key.as_str());
-    let keys = worse.as_object().unwrap().keys().filter(told);
-    keys.filter(|key| ![&worse[*key], &full[*key]].into_iter().any(is_null))
-        .filter(|key| worse[*key] != full[*key])
-        .map(|key| format!("{key}: {} became {}", full[key], worse[key]))
-        .collect()
+    let mut list = Vec::new();
+    for (key, worse) in worse.as_object().unwrap() {
+        let full = &full[key];
+        if is_null(worse) || is_null(full) || worse == full {
+            continue;
+        }
+        match key.as_str() {
+            // Why a certificate is missing is said only of a poor view; of several alerts it may miss the gravest; what
+            // could not be seen grows.
+            "certificate_cut" | "alert" | "strength_unjudged" => {}
+            // A certificate is judged at the first packet seen, and how far that lies from its end may change by a day.
+            "days_left" if (full.as_i64().unwrap() - worse.as_i64().unwrap()).abs() <= 1 => {}
+            "certificate" | "client_certificate" => list.extend(others(full, worse)),
+            "strength_reasons" | "reasons" if is_part(worse, full) => {}
+            _ => list.push(format!("{key}: {full} became {worse}")),
+        }
+    }
+    list
+}
+
+/// Whether a list holds nothing that the other does not.
+fn is_part(part: &Value, whole: &Value) -> bool {
+    let whole = whole.as_array().unwrap();
+    part.as_array().unwrap().iter().all(|value| whole.contains(value))
 }
 
 #[track_caller]
