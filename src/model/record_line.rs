@@ -58,8 +58,9 @@ pub struct TlsLine {
     pub strength: Option<String>,
     #[serde(default)]
     pub strength_reasons: Vec<String>,
+    /// A day or a time.
     #[serde(default)]
-    pub cert_not_after: Option<Timestamp>,
+    pub cert_not_after: Option<String>,
 }
 
 /// A piece of evidence of a record's line.

@@ -75,6 +75,11 @@ impl Date {
         Self(u32::try_from(time.seconds() / SECONDS_PER_DAY).unwrap_or(u32::MAX))
     }
 
+    /// The last second of it.
+    pub const fn end(self) -> Timestamp {
+        Timestamp::new((self.0 as u64 + 1) * SECONDS_PER_DAY - 1, 0)
+    }
+
     /// Its first moment.
     pub const fn start(self) -> Timestamp {
         Timestamp::new(self.0 as u64 * SECONDS_PER_DAY, 0)
@@ -83,8 +88,8 @@ impl Date {
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil(u64::from(self.0));
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        let time = self.start().to_string();
+        f.write_str(time.split('T').next().unwrap_or_default())
     }
 }
 
@@ -94,13 +99,13 @@ impl FromStr for Date {
     fn from_str(text: &str) -> Result<Self, BadTime> {
         let bad = || BadTime(text.to_owned());
         let [year, month, day] = numbers(text, '-', [4, 2, 2]).ok_or_else(bad)?;
-        if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
+        // Nanoseconds since the epoch end in 2554.
+        if !(1970..=2553).contains(&year) || !(1..=12).contains(&month) {
             return Err(bad());
         }
-        let days = days(year, month, day);
-        let date = Self(u32::try_from(days).map_err(|_| bad())?);
+        let date = Self(u32::try_from(days(year, month, day)).map_err(|_| bad())?);
         // The 31st of a shorter month would be another day.
-        if civil(days) == (year, month, day) { Ok(date) } else { Err(bad()) }
+        if date.to_string() == text { Ok(date) } else { Err(bad()) }
     }
 }
 

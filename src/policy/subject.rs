@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    Edge, FindingId, Identity, Timestamp,
+    Date, Edge, FindingId, Identity, Timestamp,
     finding::EVERY_CLIENT,
     record::Record,
     record_line::{RecordLine, TlsLine},
@@ -104,13 +104,19 @@ impl<'a> From<&'a RecordLine> for Subject<'a> {
             tls_reasons: tls
                 .map(|tls| tls.strength_reasons.iter().map(String::as_str).collect())
                 .unwrap_or_default(),
-            cert_not_after: tls.and_then(|tls| tls.cert_not_after),
+            cert_not_after: word(|tls| tls.cert_not_after.as_deref()).and_then(end_of),
             ts_last: line.ts_last,
             client_names: line.src_name.as_deref().into_iter().collect(),
             server_names: line.dst_name.as_deref().into_iter().collect(),
             service: None,
         }
     }
+}
+
+/// The time that a record names: a day lasts to its end.
+fn end_of(text: &str) -> Option<Timestamp> {
+    let day = || text.parse().ok().map(Date::end);
+    text.parse().ok().or_else(day)
 }
 
 impl Subject<'_> {

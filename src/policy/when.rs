@@ -193,11 +193,11 @@ fn holds_end(ends: Option<&[End]>, address: IpAddr, names: &[&str]) -> bool {
     ends.is_none_or(|ends| ends.iter().any(holds))
 }
 
+/// The versions of HTTP share their ports.
 fn is_unexpected(subject: &Subject<'_>) -> bool {
-    match (subject.expected_service, subject.app) {
-        (Some(expected), Some(app)) => expected != app,
-        _ => false,
-    }
+    let (Some(expected), Some(app)) = (subject.expected_service, subject.app) else { return false };
+    let is_http = |name| classes::class(name) == Some(Class::Http);
+    expected != app && !(is_http(expected) && is_http(app))
 }
 
 /// Whether `text` fits a pattern in which `*` stands for anything.
