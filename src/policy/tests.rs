@@ -100,6 +100,18 @@ fn the_built_in_rules_say_what_the_team_would() {
         (clear("nfs", &[]), "plaintext-file", Medium, Alert),
         (clear("snmp", &["community_string"]), "plaintext-monitoring", Low, Report),
         (clear("dns", &[]), "infrastructure", Info, Report),
+    ];
+    for (subject, rule, severity, action) in cases {
+        check(&policy, subject, &[(rule, *severity, *action)]);
+    }
+}
+
+#[test]
+fn where_a_flow_runs_and_how_tls_protects_it_decide_too() {
+    use Action::{Alert, Report};
+    use Severity::{Critical, High, Low, Medium};
+    let policy = built_in();
+    let cases: &[(Subject<'_>, &str, Severity, Action)] = &[
         (
             Subject {
                 encryption: "partial",
@@ -156,18 +168,18 @@ fn the_built_in_rules_say_what_the_team_would() {
 fn an_exchange_that_proves_little_never_alerts() {
     let policy = built_in();
     let action = |confidence, outcome| {
-        let subject = Subject { confidence, outcome, ..subject() };
+        let subject = Subject { outcome, confidence, ..subject() };
         policy.judge(&subject, now()).raises.first().map(|raise| (raise.action, raise.reach))
     };
-    use Action::{Alert, Report};
-    assert_eq!(action(Some("both_sides"), "established"), Some((Alert, Reach::Alert)));
-    assert_eq!(action(Some("one_side"), "established"), Some((Alert, Reach::Alert)));
-    assert_eq!(action(Some("midstream"), "established"), Some((Alert, Reach::Alert)));
-    assert_eq!(action(Some("both_sides"), "refused"), Some((Report, Reach::Metric)));
-    assert_eq!(action(Some("both_sides"), "unknown"), Some((Report, Reach::Metric)));
-    assert_eq!(action(Some("both_sides"), "attempt"), Some((Report, Reach::Report)));
+    let (alert, report) = (Action::Alert, Action::Report);
+    assert_eq!(action(Some("both_sides"), "established"), Some((alert, Reach::Alert)));
+    assert_eq!(action(Some("one_side"), "established"), Some((alert, Reach::Alert)));
+    assert_eq!(action(Some("midstream"), "established"), Some((alert, Reach::Alert)));
+    assert_eq!(action(Some("both_sides"), "refused"), Some((report, Reach::Metric)));
+    assert_eq!(action(Some("both_sides"), "unknown"), Some((report, Reach::Metric)));
+    assert_eq!(action(Some("both_sides"), "attempt"), Some((report, Reach::Report)));
     assert_eq!(action(Some("midstream"), "refused"), None);
-    assert_eq!(action(Some("heuristic"), "established"), Some((Report, Reach::Metric)));
+    assert_eq!(action(Some("heuristic"), "established"), Some((report, Reach::Metric)));
     assert_eq!(action(Some("inferred"), "attempt"), None);
 }
 
