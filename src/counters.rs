@@ -51,6 +51,10 @@ pub struct Counters {
     pub verdicts: [u64; Encryption::ALL.len()],
     /// Records that an output could not take.
     pub records_dropped: u64,
+    /// New configurations taken while running.
+    pub config_reloads: u64,
+    /// New configurations that were not in order, and changed nothing.
+    pub config_rejected: u64,
     /// Lost before us.
     pub drops: Drops,
 }
@@ -126,6 +130,8 @@ impl Counters {
             ("vantages_crowded_out", self.vantages_crowded_out),
             ("not_allowed", self.not_allowed),
             ("records_dropped", self.records_dropped),
+            ("config_reloads", self.config_reloads),
+            ("config_rejected", self.config_rejected),
             ("kernel_drops", self.drops.kernel),
             ("interface_drops", self.drops.interface),
         ];

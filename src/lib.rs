@@ -12,9 +12,11 @@
 //! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
 //! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `strength`, `counters`, `ingest::Source` |
+//! | [`policy`] | whether a record matters, why, and what turns it off | `model` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
 //! | [`strength`] | how good the TLS is by a named policy | `model` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |
+//! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no
@@ -22,6 +24,7 @@
 
 pub mod bytes;
 pub mod cli;
+pub mod config;
 pub mod counters;
 pub mod detect;
 pub mod engine;
@@ -31,5 +34,6 @@ pub mod ingest;
 pub mod inspect;
 pub mod model;
 pub mod output;
+pub mod policy;
 pub mod strength;
 pub mod wire;

@@ -13,10 +13,14 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::{
-    EXIT_FOUND, EXIT_INPUT, EXIT_OK, EXIT_USAGE, args::EngineArgs, colors, complain,
-    filter::Filter, is_broken_pipe, print,
+    EXIT_FOUND, EXIT_INPUT, EXIT_OK, EXIT_USAGE,
+    args::{self as arguments, EngineArgs},
+    colors, complain,
+    filter::Filter,
+    is_broken_pipe, print,
 };
 use crate::{
+    config::Config,
     counters::Counters,
     engine::{Emitted, Engine},
     enrich::Servers,
@@ -84,6 +88,7 @@ enum FailOn {
 /// A run over all inputs.
 struct Run<'a> {
     args: &'a AnalyzeArgs,
+    config: Config,
     report: Report,
     outputs: Vec<Output>,
     found: bool,
@@ -100,6 +105,7 @@ struct Output {
 }
 
 pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
+    let settings = args.engine.load(Vec::new())?;
     let found = discover(&args.inputs);
     if let Some(clash) = clash(args, &found.captures) {
         complain(&clash);
@@ -107,6 +113,7 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
     }
     let mut run = Run {
         args,
+        config: settings.config,
         report: Report::default(),
         outputs: open_outputs(args)?,
         found: false,
@@ -141,7 +148,7 @@ impl Run<'_> {
             }
             self.report.captures.push(input.capture.clone());
             let (mut engine, mut servers) = joined.take().unwrap_or_else(|| {
-                let settings = self.args.engine.settings(Some(input.capture.clone()));
+                let settings = arguments::engine(&self.config, Some(input.capture.clone()));
                 (Engine::new(settings), Servers::default())
             });
             for error in self.read(input, &mut engine, &mut servers, progress.as_ref()) {

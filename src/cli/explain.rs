@@ -56,12 +56,13 @@ fn end(text: &str) -> Result<(Option<IpAddr>, Option<u16>), String> {
 }
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
+    let config = args.engine.load(Vec::new())?.config;
     let found = discover(std::slice::from_ref(&args.input));
     let mut code = if found.errors.is_empty() { EXIT_OK } else { EXIT_INPUT };
     found.errors.iter().for_each(|error| complain(&error.to_string()));
     let mut flows = 0_u64;
     for input in found.captures {
-        let mut settings = args.engine.settings(Some(input.capture.clone()));
+        let mut settings = super::args::engine(&config, Some(input.capture.clone()));
         let ends = args.flow.as_ref().map_or_else(Vec::new, |ends| ends.0.clone());
         let filter = TraceFilter { ends };
         settings.traced = Some(filter.clone());

@@ -4,8 +4,7 @@ use std::{net::IpAddr, str::FromStr};
 
 use crate::{
     detect::DETECTORS,
-    engine::Network,
-    model::{Confidence, Credentials, Encryption, Outcome, record::Record},
+    model::{BadNetwork, Confidence, Credentials, Encryption, Network, Outcome, record::Record},
 };
 
 /// One condition, `KEY=VALUE[,VALUE...]` or `KEY!=...`.
@@ -148,7 +147,7 @@ fn known(values: &[String], allowed: impl Iterator<Item = &'static str>) -> Resu
 }
 
 fn networks(values: &[String]) -> Result<Vec<Network>, String> {
-    values.iter().map(|v| v.parse().map_err(|e: crate::engine::BadNetwork| e.to_string())).collect()
+    values.iter().map(|v| v.parse().map_err(|e: BadNetwork| e.to_string())).collect()
 }
 
 #[cfg(test)]

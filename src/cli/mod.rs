@@ -2,10 +2,15 @@
 
 mod analyze;
 mod args;
+mod check;
 mod explain;
 mod filter;
+mod policy;
 mod profiles;
 mod protocols;
+#[cfg(feature = "live")]
+mod reload;
+mod remedies;
 #[cfg(feature = "live")]
 mod run;
 #[cfg(feature = "live")]
@@ -56,8 +61,31 @@ enum Command {
     /// Listen on the mirror port or an interface and write records until stopped
     #[cfg(feature = "live")]
     Run(run::RunArgs),
-    /// Print the JSON Schema of the records
-    Schema,
+    /// Explain every error of a configuration, or show what is in effect and where it comes from
+    Check(check::CheckArgs),
+    /// Show what a policy would raise, and what a change of it adds and removes
+    Policy(policy::PolicyArgs),
+    /// Show what turns a finding off: server, client, what breaks
+    Remedies(remedies::RemediesArgs),
+    /// Print the JSON Schema of the records, or of the configuration
+    Schema {
+        /// Which schema
+        #[arg(value_enum, default_value_t = SchemaOf::Record)]
+        of: SchemaOf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SchemaOf {
+    /// A record of a flow
+    Record,
+    /// The configuration file
+    Config,
+}
+
+/// The JSON Schema of the configuration, as published in deploy/config.schema.json.
+pub fn config_schema() -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(crate::config::json_schema())? + "\n")
 }
 
 /// Runs the command line; what it returns is the process's exit code.
@@ -70,7 +98,15 @@ pub fn main() -> ExitCode {
         Command::Protocols(args) => protocols::protocols(&args),
         #[cfg(feature = "live")]
         Command::Run(args) => run::run(&args),
-        Command::Schema => print(crate::model::record::SCHEMA).map(|()| EXIT_OK),
+        Command::Check(args) => check::check(&args),
+        Command::Policy(args) => policy::policy(&args),
+        Command::Remedies(args) => remedies::remedies(&args),
+        Command::Schema { of: SchemaOf::Record } => {
+            print(crate::model::record::SCHEMA).map(|()| EXIT_OK)
+        }
+        Command::Schema { of: SchemaOf::Config } => {
+            config_schema().and_then(|text| print(&text)).map(|()| EXIT_OK)
+        }
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -78,7 +114,8 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error:#}"));
-            ExitCode::from(EXIT_INPUT)
+            let usage = error.is::<args::BadConfig>();
+            ExitCode::from(if usage { EXIT_USAGE } else { EXIT_INPUT })
         }
     }
 }

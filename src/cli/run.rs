@@ -21,12 +21,19 @@ use tokio::{
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_INPUT, EXIT_OK, args::EngineArgs, colors, complain, writer::Writer};
+use super::{
+    EXIT_INPUT, EXIT_OK,
+    args::{BadConfig, EngineArgs, flag},
+    colors, complain,
+    reload::{Reloads, Watched},
+    writer::Writer,
+};
 use crate::{
+    config::{self, Capture, Flag, LogForm},
     counters::Counters,
     engine::{Emitted, Engine},
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
-    model::{record::Record, time::NS_PER_S},
+    model::record::Record,
     wire,
 };
 
@@ -46,25 +53,25 @@ pub(super) struct RunArgs {
     /// Capture filter, in pcap-filter syntax
     #[arg(long, value_name = "FILTER", requires = "interface")]
     bpf: Option<String>,
-    /// Bytes kept of each packet
-    #[arg(long, default_value_t = 65_535, value_name = "BYTES", requires = "interface",
+    /// Bytes kept of each packet (default: 65535)
+    #[arg(long, value_name = "BYTES", requires = "interface",
           value_parser = clap::value_parser!(u32).range(1..=262_144))]
-    snaplen: u32,
+    snaplen: Option<u32>,
     /// Capture in promiscuous mode
     #[arg(long, requires = "interface")]
     promiscuous: bool,
-    /// Kernel buffer, in MiB
-    #[arg(long, default_value_t = 32, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=2047))]
-    buffer: u32,
-    /// Append one JSON record per line to this file (- for standard output)
-    #[arg(long, default_value = "-", value_name = "OUT.jsonl")]
-    records: PathBuf,
-    /// Seconds between records of an open flow, and between summaries in the log
-    #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
-    interval: u64,
-    /// Form of the log on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log: LogFormat,
+    /// Kernel buffer, in MiB (default: 32)
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=2047))]
+    buffer: Option<u32>,
+    /// Append one JSON record per line to this file (default: - for standard output)
+    #[arg(long, value_name = "OUT.jsonl")]
+    records: Option<PathBuf>,
+    /// Seconds between records of an open flow, and between summaries in the log (default: 60)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    interval: Option<u64>,
+    /// Form of the log on standard error (default: text)
+    #[arg(long, value_enum)]
+    log: Option<LogFormat>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -77,29 +84,56 @@ enum LogFormat {
     Json,
 }
 
+impl RunArgs {
+    fn flags(&self) -> Vec<Flag> {
+        let log = self.log.map(|form| match form {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        });
+        let listen = (!self.listen.is_empty()).then_some(&self.listen);
+        [
+            flag("--listen", "capture.listen", listen),
+            flag("--interface", "capture.interface", self.interface.as_ref()),
+            flag("--bpf", "capture.bpf", self.bpf.as_ref()),
+            flag("--snaplen", "capture.snaplen_bytes", self.snaplen),
+            flag("--promiscuous", "capture.promiscuous", self.promiscuous.then_some(true)),
+            flag("--buffer", "capture.buffer_mib", self.buffer),
+            flag("--records", "records.path", self.records.as_ref()),
+            flag("--interval", "records.interval_s", self.interval),
+            flag("--log", "log.form", log),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:4789 or [::1]:4789".to_owned())
 }
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    start_log(args.log);
+    let sources = args.engine.sources(args.flags());
+    let settings = config::load(&sources).map_err(BadConfig)?;
+    start_log(settings.config.log.form);
     let stop = Arc::new(AtomicBool::new(false));
-    let source = open_source(args, &stop)?;
-    let writer = Writer::open(&args.records, &stop)?;
+    let source = open_source(&settings.config.capture, &stop)?;
+    let writer = Writer::open(&settings.config.records.path, &stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(control_plane(args, source, writer, &stop))
+    let watched = Watched::new(sources, settings);
+    runtime.block_on(control_plane(watched, source, writer, &stop))
 }
 
 fn open_source(
-    args: &RunArgs,
+    args: &Capture,
     stop: &Arc<AtomicBool>,
 ) -> Result<Box<dyn Source + Send>, SourceError> {
-    let buffer_bytes = args.buffer << 20;
+    let buffer_bytes = args.buffer_mib << 20;
     if let Some(interface) = &args.interface {
         let live = Live::open(
             &LiveOptions {
                 filter: args.bpf.clone(),
-                snap_bytes: args.snaplen,
+                snap_bytes: args.snaplen_bytes,
                 buffer_bytes,
                 promiscuous: args.promiscuous,
                 ..LiveOptions::new(interface.clone())
@@ -128,6 +162,7 @@ fn data_plane(
     mut engine: Engine,
     records: &mpsc::Sender<Record>,
     counters: &watch::Sender<Counters>,
+    reloads: &mut Reloads,
 ) -> Result<(), SourceError> {
     let mut dropped = 0_u64;
     let mut published = 0_u64;
@@ -149,14 +184,15 @@ fn data_plane(
         };
         if now.seconds() != published {
             published = now.seconds();
-            publish(&engine, source.as_mut(), dropped, counters);
+            reloads.take(&mut engine);
+            publish(&engine, source.as_mut(), dropped, reloads, counters);
         }
     };
     // The writer keeps reading until this side is gone, so the last records may wait for it.
     engine.finish(&mut |emitted| {
         dropped += u64::from(records.blocking_send(emitted.record).is_err());
     });
-    publish(&engine, source.as_mut(), dropped, counters);
+    publish(&engine, source.as_mut(), dropped, reloads, counters);
     result
 }
 
@@ -164,37 +200,43 @@ fn publish(
     engine: &Engine,
     source: &mut (dyn Source + Send),
     dropped: u64,
+    reloads: &Reloads,
     counters: &watch::Sender<Counters>,
 ) {
-    let now = Counters { drops: source.drops(), records_dropped: dropped, ..engine.counters() };
+    let now = Counters {
+        drops: source.drops(),
+        records_dropped: dropped,
+        config_reloads: reloads.taken(),
+        config_rejected: reloads.rejected(),
+        ..engine.counters()
+    };
     counters.send_replace(now);
 }
 
 async fn control_plane(
-    args: &RunArgs,
+    mut watched: Watched,
     source: Box<dyn Source + Send>,
     writer: Writer,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<u8> {
-    let mut settings = args.engine.settings(None);
-    settings.update_ns = Some(args.interval.saturating_mul(NS_PER_S));
-    let engine = Engine::new(settings);
+    let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
     let (counters_in, counters) = watch::channel(Counters::default());
     let unwritten = writer.unwritten();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut reloads = watched.reloads();
     let shard = std::thread::Builder::new()
         .name("shard-0".to_owned())
-        .spawn(move || data_plane(source, engine, &records_in, &counters_in))?;
+        .spawn(move || data_plane(source, engine, &records_in, &counters_in, &mut reloads))?;
     let (written_in, mut written) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
         .spawn(move || written_in.send(writer.work(records)))?;
 
-    let mut summary = tokio::time::interval(Duration::from_secs(args.interval));
-    summary.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    summary.reset();
+    let mut summary = every(watched.interval());
+    let mut look = every(LOOK_AT_FILE);
     let mut asked = false;
     let unwritten = || unwritten.load(Ordering::Relaxed);
     loop {
@@ -204,6 +246,8 @@ async fn control_plane(
                 break;
             }
             _ = summary.tick() => tell(&counters.borrow(), unwritten(), "Summary."),
+            _ = look.tick() => if watched.reload_if_changed() { summary = every(watched.interval()); },
+            _ = hangup.recv() => if watched.reload() { summary = every(watched.interval()); },
             () = either(&mut terminate, &mut interrupt) => {
                 if asked {
                     error!("Stopped at once: the records not yet written are lost.");
@@ -223,6 +267,17 @@ async fn control_plane(
         Ok(Err(error)) => Err(error.into()),
         Err(_) => anyhow::bail!("the data plane died"),
     }
+}
+
+/// How often the configuration file is looked at.
+const LOOK_AT_FILE: Duration = Duration::from_secs(1);
+
+/// Ticks, the first one after the period.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks.reset();
+    ticks
 }
 
 /// The next signal of either kind.
@@ -258,7 +313,7 @@ fn tell(counters: &Counters, unwritten: u64, message: &'static str) {
 
 const MAIN_FIGURES: [&str; 5] = ["frames", "segments", "flows", "kernel_drops", "records_dropped"];
 
-fn start_log(format: LogFormat) {
+fn start_log(format: LogForm) {
     let wanted = std::env::var("CLEARTAP_LOG").unwrap_or_default();
     let wanted = if wanted.is_empty() { "info" } else { wanted.as_str() };
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
@@ -269,9 +324,9 @@ fn start_log(format: LogFormat) {
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => {
+        LogForm::Text => {
             builder.with_target(false).with_ansi(colors(&std::io::stderr())).init();
         }
-        LogFormat::Json => builder.json().init(),
+        LogForm::Json => builder.json().init(),
     }
 }

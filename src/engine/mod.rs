@@ -9,6 +9,7 @@
 
 mod candidates;
 mod choose;
+mod reconfigure;
 mod report;
 mod scopes;
 mod session;
@@ -19,7 +20,7 @@ mod trace;
 use std::{collections::VecDeque, sync::LazyLock};
 
 pub use report::RecordContext;
-pub use scopes::{BadNetwork, Network, ScopeRule, Scopes, vni};
+pub use scopes::{ScopeRule, Scopes, vni};
 use session::{Close, Context, Session};
 pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceStep};
@@ -29,7 +30,7 @@ use crate::{
     detect::DETECTORS,
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
     model::{
-        Endpoint, FlowKey, Frame, Outcome, Roles, Segment, State, Timestamp, Transport,
+        Endpoint, Frame, Outcome, Roles, Segment, State, Timestamp, Transport,
         record::{Delta, Record},
         time::NS_PER_S,
     },
@@ -107,6 +108,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shard {
     settings: Settings,
+    /// Scopes before the last changes, newest first: flows that began under them keep them.
+    retired: Vec<Scopes>,
     table: FlowTable<Data>,
     vantages: VantageTable,
     counters: Counters,
@@ -183,6 +186,7 @@ impl Engine {
             settled: Vec::new(),
             now: Timestamp::default(),
             updated: None,
+            retired: Vec::new(),
             settings,
         };
         Self { decoder: Decoder::default(), shard }
@@ -266,7 +270,7 @@ impl Shard {
         };
         self.counters.segments += 1;
         let vantage = self.vantages.intern(segment.vantage);
-        let (key, forward) = FlowKey::new(scope, segment.transport, segment.src, segment.dst);
+        let (key, forward) = self.key(scope, segment);
         let direction = usize::from(!forward);
         let arrival = Arrival { key, direction, vantage, segment, guess };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };

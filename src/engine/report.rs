@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha1::{Digest, Sha1};
 
-use super::scopes::Network;
 use crate::{
     detect::DETECTORS,
     flow::{Direction, Flow, VantageTable},
     inspect::tls::{alert_name, cipher_name, compression_name, group_name, signature_name},
     model::{
-        FlowKey, Side, Timestamp, Verdict,
+        FlowKey, Network, Side, Timestamp, Verdict,
         record::{
             AlertRecord, CertificatesRecord, EvidenceRecord, Record, SCHEMA_VERSION,
             StrengthRecord, TlsRecord, VantageRecord,
@@ -31,13 +30,23 @@ pub struct RecordContext {
     pub capture: Option<String>,
     /// Networks that count as inside; empty: private, ULA and shared address space.
     pub internal: Vec<Network>,
+    /// Networks of AWS endpoints.
+    pub aws_endpoint: Vec<Network>,
+    /// Networks of scopes, by name.
+    pub scopes: Vec<(String, Vec<Network>)>,
     /// Policy by which the strength of TLS is judged.
     pub profile: &'static Profile,
 }
 
 impl Default for RecordContext {
     fn default() -> Self {
-        Self { capture: None, internal: Vec::new(), profile: Profile::DEFAULT }
+        Self {
+            capture: None,
+            internal: Vec::new(),
+            aws_endpoint: Vec::new(),
+            scopes: Vec::new(),
+            profile: Profile::DEFAULT,
+        }
     }
 }
 
@@ -78,7 +87,7 @@ pub(super) fn record<T>(
         credentials: verdict.credentials.names().collect(),
         confidence: verdict.confidence.map(crate::model::Confidence::name),
         unknown_reason: verdict.unknown_reason.map(crate::model::UnknownReason::name),
-        boundary: boundary(src.ip(), dst.ip(), &context.internal),
+        boundary: context.boundary(src.ip(), dst.ip(), scope),
         tls: verdict.tls.as_deref().map(|tls| tls_record(tls, flow.first, context.profile)),
         evidence: verdict.evidence.iter().copied().map(EvidenceRecord::from).collect(),
         packets_c2s: c2s.packets,
@@ -219,16 +228,31 @@ fn community_id(key: &FlowKey) -> String {
     format!("1:{}", BASE64_STANDARD.encode(hash.finalize()))
 }
 
-/// Where a flow runs (design section 3).
-fn boundary(src: IpAddr, dst: IpAddr, internal: &[Network]) -> &'static str {
-    if is_link_local(src) || is_link_local(dst) {
-        return "link_local";
+impl RecordContext {
+    /// Where a flow of `scope` runs (design section 3).
+    fn boundary(&self, src: IpAddr, dst: IpAddr, scope: &str) -> &'static str {
+        if is_link_local(src) || is_link_local(dst) {
+            return "link_local";
+        }
+        let within = |ip: IpAddr, networks: &[Network]| networks.iter().any(|n| n.contains(ip));
+        if within(src, &self.aws_endpoint) || within(dst, &self.aws_endpoint) {
+            return "aws_endpoint";
+        }
+        let inside = |ip: IpAddr| match self.internal.as_slice() {
+            [] => is_private(ip),
+            networks => within(ip, networks),
+        };
+        // Addresses repeat across scopes: what is ours is ours, whoever else has it too.
+        let own = |ip: IpAddr| self.scopes.iter().any(|(n, of)| n == scope && within(ip, of));
+        let another = |ip: IpAddr| !own(ip) && self.scopes.iter().any(|(_, of)| within(ip, of));
+        let crosses = another(src) || another(dst);
+        let known = |ip: IpAddr| inside(ip) || own(ip) || another(ip);
+        match (known(src) && known(dst), crosses) {
+            (true, true) => "cross_scope",
+            (true, false) => "east_west",
+            (false, _) => "internet",
+        }
     }
-    let inside = |ip: IpAddr| match internal {
-        [] => is_private(ip),
-        networks => networks.iter().any(|n| n.contains(ip)),
-    };
-    if inside(src) && inside(dst) { "east_west" } else { "internet" }
 }
 
 const fn is_link_local(ip: IpAddr) -> bool {
@@ -266,11 +290,30 @@ mod tests {
 
     #[test]
     fn boundaries() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(boundary(ip("10.0.0.1"), ip("100.64.0.1"), &[]), "east_west");
-        assert_eq!(boundary(ip("10.0.0.1"), ip("8.8.8.8"), &[]), "internet");
-        assert_eq!(boundary(ip("10.0.0.1"), ip("169.254.169.254"), &[]), "link_local");
-        let internal = ["8.8.0.0/16".parse().unwrap()];
-        assert_eq!(boundary(ip("8.8.1.1"), ip("8.8.8.8"), &internal), "east_west");
+        let net = |text: &str| vec![text.parse::<Network>().unwrap()];
+        let context = RecordContext {
+            aws_endpoint: net("10.0.9.0/24"),
+            scopes: vec![
+                ("prod".to_owned(), net("10.0.0.0/16")),
+                ("dev".to_owned(), net("10.0.0.0/8")),
+                ("partner".to_owned(), net("203.0.113.0/24")),
+            ],
+            ..RecordContext::default()
+        };
+        let check = |src: &str, dst: &str, scope, expected| {
+            let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+            assert_eq!(context.boundary(ip(src), ip(dst), scope), expected, "{src} {dst} {scope}");
+        };
+        check("10.0.0.1", "10.0.0.2", "prod", "east_west");
+        check("10.0.0.1", "10.1.0.2", "prod", "cross_scope");
+        check("10.0.0.1", "10.1.0.2", "dev", "east_west");
+        check("10.0.0.1", "203.0.113.1", "prod", "cross_scope");
+        check("10.0.0.1", "100.64.0.1", "prod", "east_west");
+        check("10.0.0.1", "8.8.8.8", "prod", "internet");
+        check("10.0.0.1", "10.0.9.7", "prod", "aws_endpoint");
+        check("10.0.0.1", "169.254.169.254", "prod", "link_local");
+        let internal = RecordContext { internal: net("8.8.0.0/16"), ..RecordContext::default() };
+        let ip = |last| IpAddr::from([8, 8, 1, last]);
+        assert_eq!(internal.boundary(ip(1), ip(8), "default"), "east_west");
     }
 }

@@ -1,55 +1,8 @@
 //! Which source domain a mirrored copy belongs to, and who may send copies at all.
 
-use std::{net::IpAddr, str::FromStr};
+use std::str::FromStr;
 
-use crate::model::{ScopeId, Vantage};
-
-/// An address prefix, `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-/// Text that is no address prefix.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no network: expected an address with an optional prefix length, like 10.0.0.0/8")]
-pub struct BadNetwork(String);
-
-impl FromStr for Network {
-    type Err = BadNetwork;
-
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let bad = || BadNetwork(text.to_owned());
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
-        let max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(max), |b| b.parse::<u8>().map_err(|_| bad()))?;
-        if bits > max { Err(bad()) } else { Ok(Self { address, bits }) }
-    }
-}
-
-impl Network {
-    /// Whether `address` lies in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                let shift = 32_u32.saturating_sub(u32::from(self.bits));
-                let cut = |a: u32| a.checked_shr(shift).unwrap_or(0);
-                cut(net.to_bits()) == cut(ip.to_bits())
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                let shift = 128_u32.saturating_sub(u32::from(self.bits));
-                let cut = |a: u128| a.checked_shr(shift).unwrap_or(0);
-                cut(net.to_bits()) == cut(ip.to_bits())
-            }
-            _ => false,
-        }
-    }
-}
+use crate::model::{BadNetwork, Network, ScopeId, Vantage};
 
 /// One rule: a name, and which copies are its.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +69,8 @@ pub struct Scopes {
     pub allowed_sources: Vec<Network>,
     /// VNIs that may be used; empty: any.
     pub allowed_vnis: Vec<u32>,
+    /// Names by id, those of earlier snapshots first; empty where there is none: ids are the rules' own.
+    pub names: Vec<String>,
 }
 
 /// Name of the scope without rules.
@@ -136,23 +91,43 @@ impl Scopes {
                 && (rule.vnis.is_empty() || rule.vnis.contains(&vni))
                 && (rule.endpoint_ids.is_empty() || rule.endpoint_ids.contains(&endpoint_id))
         });
+        let Some(rule) = at.and_then(|at| self.rules.get(at)) else { return Some(ScopeId(0)) };
         // Two rules of one name are one scope.
-        let name = at.and_then(|at| self.rules.get(at)).map(|rule| rule.name.as_str());
-        let first = self.rules.iter().position(|rule| Some(rule.name.as_str()) == name);
+        let first = match self.names.as_slice() {
+            [] => self.rules.iter().position(|other| other.name == rule.name),
+            names => names.iter().position(|name| *name == rule.name),
+        };
         Some(ScopeId(first.map_or(0, |at| u16::try_from(at + 1).unwrap_or(u16::MAX))))
     }
 
     /// Name of a scope.
     pub fn name(&self, id: ScopeId) -> &str {
-        usize::from(id.0)
-            .checked_sub(1)
-            .and_then(|at| self.rules.get(at))
-            .map_or(DEFAULT_SCOPE, |rule| rule.name.as_str())
+        let Some(at) = usize::from(id.0).checked_sub(1) else { return DEFAULT_SCOPE };
+        let name = match self.names.as_slice() {
+            [] => self.rules.get(at).map(|rule| &rule.name),
+            names => names.get(at),
+        };
+        name.map_or(DEFAULT_SCOPE, String::as_str)
+    }
+
+    /// Takes over the ids of an earlier snapshot, so that a name keeps its id and an id its name.
+    pub(super) fn succeed(&mut self, earlier: &Self) {
+        self.names = match earlier.names.as_slice() {
+            [] => earlier.rules.iter().map(|rule| rule.name.clone()).collect(),
+            names => names.to_vec(),
+        };
+        for rule in &self.rules {
+            if !self.names.contains(&rule.name) {
+                self.names.push(rule.name.clone());
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const fn vantage(source: [u8; 4], vni: u32) -> Vantage {
@@ -191,11 +166,9 @@ mod tests {
 
     #[test]
     fn bad_text_is_explained() {
-        assert!("10.0.0.0/33".parse::<Network>().is_err());
         for rule in ["x=vni:y", "x=vni:16777216", "=vni:7", "x", "x=", "x=host:1"] {
             let error = rule.parse::<ScopeRule>().unwrap_err();
             assert!(error.contains('`') && error.contains("expected"), "{error}");
         }
-        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains([1, 2, 3, 4].into()));
     }
 }

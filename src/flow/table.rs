@@ -136,6 +136,16 @@ impl<T: Default> FlowTable<T> {
         }
     }
 
+    /// Takes new idle times; the number of flows it can hold stays.
+    pub fn set_idle_times(&mut self, limits: &Limits) {
+        self.limits = Limits { flows_max: self.limits.flows_max, ..limits.clone() };
+    }
+
+    /// Whether a flow of this key is alive.
+    pub fn contains(&self, key: &FlowKey) -> bool {
+        self.index.contains_key(key)
+    }
+
     /// Counts a packet on its flow, which may be new. Flows that end by this go to `ended`.
     pub fn arrive(
         &mut self,

@@ -6,21 +6,26 @@
 pub mod certificate;
 pub mod dtls;
 pub mod evidence;
+pub mod finding;
 pub mod fingerprint;
 pub mod flow;
 pub mod name;
+pub mod network;
 pub mod packet;
 pub mod quic;
 pub mod record;
+pub mod record_line;
 pub mod time;
 pub mod tls;
 pub mod verdict;
 
 pub use evidence::{Evidence, Mark};
+pub use finding::{Addresses, Edge, FindingId, Identity};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};
 pub use name::Name;
+pub use network::{BadNetwork, Network};
 pub use packet::{Frame, Link, Segment, TcpHeader};
-pub use time::Timestamp;
+pub use time::{Date, Timestamp};
 pub use verdict::{
     AppSource, Confidence, Credentials, Encryption, Outcome, PlaintextReason, UnknownReason,
     Verdict,

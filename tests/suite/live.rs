@@ -309,3 +309,33 @@ fn a_torn_line_costs_no_record() {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}{after}"));
     }
 }
+
+#[test]
+fn a_new_configuration_is_taken_while_running_and_a_bad_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, "[limits]\nudp_idle_s = 60\n").unwrap();
+    let mut sensor =
+        Sensor::start(&["--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()]);
+    let mut until = |word: &str| {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            assert!(sensor.log.read_line(&mut line).unwrap() > 0, "the log never says {word}");
+        }
+        line
+    };
+    // The file is looked at every second.
+    std::fs::write(&file, "[limits]\nudp_idle_s = 61\nflows_max = 5000\n").unwrap();
+    assert!(until("start").contains("limits.flows_max"));
+    assert!(until("in effect").contains("limits.udp_idle_s"));
+    std::fs::write(&file, "[limits]\nudp_idle = 62\n").unwrap();
+    assert!(until("unknown key").contains("c.toml:2:1: limits.udp_idle"));
+    until("nothing is changed");
+    // SIGHUP reads it again, changed or not.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(sensor.child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGHUP).unwrap();
+    until("nothing is changed");
+    assert!(until("config_rejected=2").contains("config_reloads=1"));
+    sensor.stop();
+}
