@@ -11,9 +11,10 @@
 //! | [`wire`], [`detect`] | decapsulation; one file per protocol | `bytes`, `model` |
 //! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
 //! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
+//! | [`metrics`] | what is counted per period, and its data points | `model`, `counters` |
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
-//! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records and metrics go | `model`, `wire` (frames), `counters`, `metrics` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no
@@ -28,6 +29,7 @@ pub mod enrich;
 pub mod flow;
 pub mod ingest;
 pub mod inspect;
+pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod wire;

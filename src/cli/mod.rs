@@ -4,7 +4,10 @@ mod analyze;
 mod args;
 mod explain;
 mod filter;
+mod metrics;
 mod protocols;
+#[cfg(feature = "live")]
+mod publish;
 #[cfg(feature = "live")]
 mod run;
 #[cfg(feature = "live")]
@@ -12,6 +15,7 @@ mod writer;
 
 use std::{io::IsTerminal, process::ExitCode};
 
+pub use metrics::markdown as metrics_markdown;
 pub use protocols::{markdown as protocols_markdown, names as protocol_names};
 
 use anyhow::Context as _;
@@ -48,6 +52,9 @@ enum Command {
     Analyze(analyze::AnalyzeArgs),
     /// Show how the verdict on a flow was reached, packet by packet
     Explain(explain::ExplainArgs),
+    /// What metrics there are, and what they would cost
+    #[command(subcommand)]
+    Metrics(metrics::MetricsCommand),
     /// List the protocols that are recognised
     Protocols(protocols::ProtocolsArgs),
     /// Listen on the mirror port or an interface and write records until stopped
@@ -63,6 +70,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Analyze(args) => analyze::analyze(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Metrics(command) => metrics::metrics(&command),
         Command::Protocols(args) => protocols::protocols(&args),
         #[cfg(feature = "live")]
         Command::Run(args) => run::run(&args),

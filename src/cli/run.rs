@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: starts the threads, reads the log level")]
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -21,11 +22,12 @@ use tokio::{
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_INPUT, EXIT_OK, args::EngineArgs, colors, complain, writer::Writer};
+use super::{EXIT_INPUT, EXIT_OK, args::EngineArgs, colors, complain, publish, writer::Writer};
 use crate::{
     counters::Counters,
     engine::{Emitted, Engine},
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
+    metrics::{CLOSED_PERIODS_MAX, Closed},
     model::{record::Record, time::NS_PER_S},
     wire,
 };
@@ -66,6 +68,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
     #[command(flatten)]
+    metrics: publish::MetricsArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -77,7 +81,7 @@ enum LogFormat {
     Json,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:4789 or [::1]:4789".to_owned())
 }
 
@@ -127,9 +131,11 @@ fn data_plane(
     mut source: Box<dyn Source + Send>,
     mut engine: Engine,
     records: &mpsc::Sender<Record>,
+    periods: &mpsc::Sender<Closed>,
     counters: &watch::Sender<Counters>,
 ) -> Result<(), SourceError> {
     let mut dropped = 0_u64;
+    let mut closed = VecDeque::new();
     let mut published = 0_u64;
     let result = loop {
         let mut emit = |emitted: Emitted| {
@@ -149,15 +155,36 @@ fn data_plane(
         };
         if now.seconds() != published {
             published = now.seconds();
-            publish(&engine, source.as_mut(), dropped, counters);
+            let now = publish(&engine, source.as_mut(), dropped, counters);
+            close(&mut engine, &mut closed, &now);
+            // What finds no room is tried again in a second: metrics lose nothing when records do.
+            while let (Some(period), Ok(room)) = (closed.pop_front(), periods.try_reserve()) {
+                room.send(period);
+            }
         }
     };
     // The writer keeps reading until this side is gone, so the last records may wait for it.
     engine.finish(&mut |emitted| {
         dropped += u64::from(records.blocking_send(emitted.record).is_err());
     });
-    publish(&engine, source.as_mut(), dropped, counters);
+    let now = publish(&engine, source.as_mut(), dropped, counters);
+    close(&mut engine, &mut closed, &now);
+    for period in closed {
+        // Nobody listens: there are no metrics.
+        let _gone = periods.blocking_send(period);
+    }
     result
+}
+
+/// Takes the periods that are over from the engine.
+fn close(engine: &mut Engine, closed: &mut VecDeque<Closed>, counters: &Counters) {
+    let periods = engine.activity().into_iter();
+    closed.extend(periods.map(|activity| Closed {
+        shard: 0,
+        activity,
+        counters: counters.clone(),
+    }));
+    closed.drain(..closed.len().saturating_sub(CLOSED_PERIODS_MAX));
 }
 
 fn publish(
@@ -165,9 +192,10 @@ fn publish(
     source: &mut (dyn Source + Send),
     dropped: u64,
     counters: &watch::Sender<Counters>,
-) {
+) -> Counters {
     let now = Counters { drops: source.drops(), records_dropped: dropped, ..engine.counters() };
-    counters.send_replace(now);
+    counters.send_replace(now.clone());
+    now
 }
 
 async fn control_plane(
@@ -178,15 +206,18 @@ async fn control_plane(
 ) -> anyhow::Result<u8> {
     let mut settings = args.engine.settings(None);
     settings.update_ns = Some(args.interval.saturating_mul(NS_PER_S));
+    settings.measure = args.metrics.measure();
     let engine = Engine::new(settings);
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
     let (counters_in, counters) = watch::channel(Counters::default());
+    let (periods_in, periods) = mpsc::channel(publish::PERIODS_QUEUED_MAX);
+    let metrics = args.metrics.start(periods, counters.clone()).await?;
     let unwritten = writer.unwritten();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shard = std::thread::Builder::new()
         .name("shard-0".to_owned())
-        .spawn(move || data_plane(source, engine, &records_in, &counters_in))?;
+        .spawn(move || data_plane(source, engine, &records_in, &periods_in, &counters_in))?;
     let (written_in, mut written) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
@@ -216,6 +247,7 @@ async fn control_plane(
             }
         }
     }
+    metrics.await.context("the publisher of metrics died")?;
     tell(&counters.borrow(), unwritten(), "Stopped.");
     match shard.join() {
         Ok(Ok(())) if unwritten() == 0 => Ok(EXIT_OK),
