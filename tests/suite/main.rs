@@ -20,12 +20,15 @@ mod bounds;
 mod build;
 mod capture;
 mod cli;
+#[cfg(feature = "aws")]
+mod cloudwatch;
 mod degrade;
 mod golden;
 mod inputs;
 #[cfg(feature = "live")]
 mod live;
 mod lookalikes;
+mod metrics;
 mod outputs;
 mod ports;
 mod props;

@@ -181,3 +181,10 @@ fn the_protocol_table_is_the_registry() {
     let table = cleartap::cli::protocols_markdown(&root().join("captures")).unwrap();
     assert!(page.ends_with(&table), "deploy/protocols.md must end with this table:\n{table}");
 }
+
+#[test]
+fn the_metric_table_is_the_catalogue() {
+    let page = fs::read_to_string(root().join("deploy/metrics.md")).unwrap();
+    let table = cleartap::cli::metrics_markdown();
+    assert!(page.ends_with(&table), "deploy/metrics.md must end with this table:\n{table}");
+}

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
     timeout::TimeoutConfig,
 };
 use aws_sdk_cloudwatch::{
@@ -76,7 +76,8 @@ impl Put for CloudWatch {
     }
 }
 
-async fn load(config: &CloudWatchConfig) -> SdkConfig {
+/// Timeouts, retries, Region and FIPS as configured; the rest is the environment's.
+fn base(config: &CloudWatchConfig) -> ConfigLoader {
     let timeout = Duration::from_secs(u64::from(config.timeout_s.max(1)));
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(timeout.min(Duration::from_secs(10)))
@@ -93,7 +94,11 @@ async fn load(config: &CloudWatchConfig) -> SdkConfig {
     if config.fips {
         loader = loader.use_fips(true);
     }
-    let sdk = loader.load().await;
+    loader
+}
+
+async fn load(config: &CloudWatchConfig) -> SdkConfig {
+    let sdk = base(config).load().await;
     let Some(role) = &config.role_arn else { return sdk };
     let mut provider = AssumeRoleProvider::builder(role).session_name("cleartap").configure(&sdk);
     if let Some(id) = &config.external_id {
