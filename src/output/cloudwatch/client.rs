@@ -131,6 +131,12 @@ fn datum(sample: &Sample) -> Result<MetricDatum, Fault> {
         .build())
 }
 
+/// Whether the network is to blame. Credentials that cannot be had, and an endpoint that is refused, are told without a kind.
+fn is_transient(error: &SdkError<PutMetricDataError>) -> bool {
+    let SdkError::DispatchFailure(failure) = error else { return false };
+    failure.is_io() || failure.is_timeout() || failure.as_other().is_some()
+}
+
 /// What an error means. Only codes and numbers are told of it.
 fn fault(error: &SdkError<PutMetricDataError>) -> Fault {
     let status = error.raw_response().map(|response| response.status().as_u16());
@@ -142,7 +148,7 @@ fn fault(error: &SdkError<PutMetricDataError>) -> Fault {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 "no answer in time".to_owned()
             }
-            SdkError::DispatchFailure(failure) if failure.is_io() => {
+            SdkError::DispatchFailure(_) if is_transient(error) => {
                 "the connection was refused or cut".to_owned()
             }
             SdkError::DispatchFailure(_) => {
@@ -164,9 +170,7 @@ fn fault(error: &SdkError<PutMetricDataError>) -> Fault {
         (Some(401 | 403), _) => Fault::Credentials(told),
         (Some(400 | 413), SdkError::ServiceError(_)) => Fault::Invalid(told),
         (None, SdkError::ConstructionFailure(_)) => Fault::Credentials(told),
-        (None, SdkError::DispatchFailure(failure)) if !failure.is_io() && !failure.is_timeout() => {
-            Fault::Credentials(told)
-        }
+        (None, SdkError::DispatchFailure(_)) if !is_transient(error) => Fault::Credentials(told),
         _ => Fault::Later(told),
     }
 }
