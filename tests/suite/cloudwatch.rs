@@ -297,8 +297,13 @@ fn one(mut client: TcpStream, behind: u16, mode: usize) {
             let mut server = TcpStream::connect(("127.0.0.1", behind)).unwrap();
             server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             server.write_all(&request).unwrap();
-            let count = server.read(&mut part).unwrap();
-            let _sent = client.write_all(&part[..count]);
+            // The head and the body of an answer may come apart.
+            while let Ok(count) = server.read(&mut part) {
+                if count == 0 || client.write_all(&part[..count]).is_err() {
+                    break;
+                }
+                server.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            }
             return;
         }
     };
