@@ -21,7 +21,24 @@ for need in $needs; do
         *) command -v "$wanted" > /dev/null 2>&1 || missing="$missing ${need#*:}" ;;
     esac
 done
-[ -n "$missing" ] || exit 0
+if [ "$1" = test ] && ! python3 -c "import ensurepip" > /dev/null 2>&1; then
+    missing="$missing python3-venv"
+fi
+
+# Emulators of AWS for the end-to-end tests, from PyPI, apart from the system's Python.
+emulators() {
+    [ "$1" = test ] || return 0
+    venv="$(dirname "$0")/../target/aws-emulators"
+    if [ ! -x "$venv/bin/ministack" ]; then
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check ministack==1.5.33 cbor2==6.3.0
+    fi
+}
+
+if [ -z "$missing" ]; then
+    emulators "$1"
+    exit 0
+fi
 
 if ! command -v apt-get > /dev/null 2>&1; then
     echo "deps.sh: please install (Debian names):$missing" >&2
@@ -34,3 +51,4 @@ export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -q > /dev/null
 # shellcheck disable=SC2086  # a list of package names
 $sudo apt-get install -y -q --no-install-recommends $missing > /dev/null
+emulators "$1"

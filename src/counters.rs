@@ -49,6 +49,8 @@ pub struct Counters {
     pub records_hurried: u64,
     /// Flows that ended, by `encryption`.
     pub verdicts: [u64; Encryption::ALL.len()],
+    /// Periods of metrics that the control plane did not fetch in time.
+    pub periods_dropped: u64,
     /// Records that an output could not take.
     pub records_dropped: u64,
     /// New configurations taken while running.
@@ -129,6 +131,7 @@ impl Counters {
             ("duplicates", self.duplicates),
             ("vantages_crowded_out", self.vantages_crowded_out),
             ("not_allowed", self.not_allowed),
+            ("periods_dropped", self.periods_dropped),
             ("records_dropped", self.records_dropped),
             ("config_reloads", self.config_reloads),
             ("config_rejected", self.config_rejected),

@@ -11,11 +11,12 @@
 //! | [`wire`], [`detect`] | decapsulation; one file per protocol | `bytes`, `model` |
 //! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
 //! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
-//! | [`engine`] | the loop, from a frame to a record | all of the above, `strength`, `counters`, `ingest::Source` |
+//! | [`strength`] | how good the TLS is by a named policy | `model` |
+//! | [`metrics`] | what is counted per period, and its data points | `model`, `counters` |
+//! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
 //! | [`policy`] | whether a record matters, why, and what turns it off | `model` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
-//! | [`strength`] | how good the TLS is by a named policy | `model` |
-//! | [`ingest`], [`output`] | edges: where bytes come from, where records go | `model`, `wire` (frames), `counters` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records and metrics go | `model`, `wire` (frames), `counters`, `metrics` |
 //! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -32,6 +33,7 @@ pub mod enrich;
 pub mod flow;
 pub mod ingest;
 pub mod inspect;
+pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod policy;

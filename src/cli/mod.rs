@@ -5,9 +5,12 @@ mod args;
 mod check;
 mod explain;
 mod filter;
+mod metrics;
 mod policy;
 mod profiles;
 mod protocols;
+#[cfg(feature = "live")]
+mod publish;
 #[cfg(feature = "live")]
 mod reload;
 mod remedies;
@@ -18,6 +21,7 @@ mod writer;
 
 use std::{io::IsTerminal, process::ExitCode};
 
+pub use metrics::markdown as metrics_markdown;
 pub use protocols::{markdown as protocols_markdown, names as protocol_names};
 
 use anyhow::Context as _;
@@ -56,6 +60,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// List the policies by which the strength of TLS is judged
     Profiles(profiles::ProfilesArgs),
+    /// What metrics there are, and what they would cost
+    #[command(subcommand)]
+    Metrics(metrics::MetricsCommand),
     /// List the protocols that are recognised
     Protocols(protocols::ProtocolsArgs),
     /// Listen on the mirror port or an interface and write records until stopped
@@ -95,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Analyze(args) => analyze::analyze(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Profiles(args) => profiles::profiles(&args),
+        Command::Metrics(command) => metrics::metrics(&command),
         Command::Protocols(args) => protocols::protocols(&args),
         #[cfg(feature = "live")]
         Command::Run(args) => run::run(&args),

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use super::args;
 use crate::{
     config::{self, Reload, Settings, Sources},
-    engine::{self, Engine},
+    engine::{self, Engine, Measure},
     model::time::NS_PER_S,
 };
 
@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Watched {
     sources: Sources,
     settings: Settings,
+    /// What is counted for metrics.
+    measure: Option<Measure>,
     /// The file as last looked at.
     identity: Option<Identity>,
     /// What the data plane shall take next.
@@ -41,10 +43,10 @@ struct Identity {
 }
 
 impl Watched {
-    pub(super) fn new(sources: Sources, settings: Settings) -> Self {
+    pub(super) fn new(sources: Sources, settings: Settings, measure: Option<Measure>) -> Self {
         let identity = identity(&sources);
         let (next, _) = watch::channel(None);
-        Self { sources, settings, identity, next, rejected: Arc::default() }
+        Self { sources, settings, measure, identity, next, rejected: Arc::default() }
     }
 
     /// The data plane's end.
@@ -62,7 +64,8 @@ impl Watched {
     pub(super) fn engine(&self) -> engine::Settings {
         let config = &self.settings.config;
         let update_ns = Some(config.records.interval_s.saturating_mul(NS_PER_S));
-        engine::Settings { update_ns, ..args::engine(config, None) }
+        let measure = self.measure.clone();
+        engine::Settings { update_ns, measure, ..args::engine(config, None) }
     }
 
     /// Reloads if the file is another than before; true if a new configuration is in effect.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: starts the threads, reads the log level")]
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -24,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     EXIT_INPUT, EXIT_OK,
     args::{BadConfig, EngineArgs, flag},
-    colors, complain,
+    colors, complain, publish,
     reload::{Reloads, Watched},
     writer::Writer,
 };
@@ -33,6 +34,7 @@ use crate::{
     counters::Counters,
     engine::{Emitted, Engine},
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
+    metrics::{CLOSED_PERIODS_MAX, Closed},
     model::record::Record,
     wire,
 };
@@ -73,6 +75,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_enum)]
     log: Option<LogFormat>,
     #[command(flatten)]
+    metrics: publish::MetricsArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -108,7 +112,7 @@ impl RunArgs {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:4789 or [::1]:4789".to_owned())
 }
 
@@ -120,8 +124,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let source = open_source(&settings.config.capture, &stop)?;
     let writer = Writer::open(&settings.config.records.path, &stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let watched = Watched::new(sources, settings);
-    runtime.block_on(control_plane(watched, source, writer, &stop))
+    let watched = Watched::new(sources, settings, args.metrics.measure());
+    runtime.block_on(control_plane(watched, &args.metrics, source, writer, &stop))
 }
 
 fn open_source(
@@ -161,10 +165,12 @@ fn data_plane(
     mut source: Box<dyn Source + Send>,
     mut engine: Engine,
     records: &mpsc::Sender<Record>,
+    periods: &mpsc::Sender<Closed>,
     counters: &watch::Sender<Counters>,
     reloads: &mut Reloads,
 ) -> Result<(), SourceError> {
     let mut dropped = 0_u64;
+    let mut closed = VecDeque::new();
     let mut published = 0_u64;
     let result = loop {
         let mut emit = |emitted: Emitted| {
@@ -185,15 +191,38 @@ fn data_plane(
         if now.seconds() != published {
             published = now.seconds();
             reloads.take(&mut engine);
-            publish(&engine, source.as_mut(), dropped, reloads, counters);
+            let now = publish(&engine, source.as_mut(), dropped, reloads, counters);
+            close(&mut engine, &mut closed, &now);
+            // What finds no room is tried again in a second: metrics lose nothing when records do.
+            while !closed.is_empty()
+                && let Ok(room) = periods.try_reserve()
+            {
+                closed.pop_front().map(|period| room.send(period));
+            }
         }
     };
     // The writer keeps reading until this side is gone, so the last records may wait for it.
     engine.finish(&mut |emitted| {
         dropped += u64::from(records.blocking_send(emitted.record).is_err());
     });
-    publish(&engine, source.as_mut(), dropped, reloads, counters);
+    let now = publish(&engine, source.as_mut(), dropped, reloads, counters);
+    close(&mut engine, &mut closed, &now);
+    for period in closed {
+        // Nobody listens: there are no metrics.
+        let _gone = periods.blocking_send(period);
+    }
     result
+}
+
+/// Takes the periods that are over from the engine.
+fn close(engine: &mut Engine, closed: &mut VecDeque<Closed>, counters: &Counters) {
+    let periods = engine.activity().into_iter();
+    closed.extend(periods.map(|activity| Closed {
+        shard: 0,
+        activity,
+        counters: counters.clone(),
+    }));
+    closed.drain(..closed.len().saturating_sub(CLOSED_PERIODS_MAX));
 }
 
 fn publish(
@@ -202,7 +231,7 @@ fn publish(
     dropped: u64,
     reloads: &Reloads,
     counters: &watch::Sender<Counters>,
-) {
+) -> Counters {
     let now = Counters {
         drops: source.drops(),
         records_dropped: dropped,
@@ -210,11 +239,13 @@ fn publish(
         config_rejected: reloads.rejected(),
         ..engine.counters()
     };
-    counters.send_replace(now);
+    counters.send_replace(now.clone());
+    now
 }
 
 async fn control_plane(
     mut watched: Watched,
+    metrics: &publish::MetricsArgs,
     source: Box<dyn Source + Send>,
     writer: Writer,
     stop: &Arc<AtomicBool>,
@@ -222,6 +253,8 @@ async fn control_plane(
     let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
     let (counters_in, counters) = watch::channel(Counters::default());
+    let (periods_in, periods) = mpsc::channel(publish::PERIODS_QUEUED_MAX);
+    let metrics = metrics.start(periods, counters.clone()).await?;
     let unwritten = writer.unwritten();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -229,7 +262,9 @@ async fn control_plane(
     let mut reloads = watched.reloads();
     let shard = std::thread::Builder::new()
         .name("shard-0".to_owned())
-        .spawn(move || data_plane(source, engine, &records_in, &counters_in, &mut reloads))?;
+        .spawn(move || {
+            data_plane(source, engine, &records_in, &periods_in, &counters_in, &mut reloads)
+        })?;
     let (written_in, mut written) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
@@ -260,6 +295,7 @@ async fn control_plane(
             }
         }
     }
+    metrics.await.context("the publisher of metrics died")?;
     tell(&counters.borrow(), unwritten(), "Stopped.");
     match shard.join() {
         Ok(Ok(())) if unwritten() == 0 => Ok(EXIT_OK),

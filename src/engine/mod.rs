@@ -9,6 +9,7 @@
 
 mod candidates;
 mod choose;
+mod measure;
 mod reconfigure;
 mod report;
 mod scopes;
@@ -19,6 +20,8 @@ mod trace;
 
 use std::{collections::VecDeque, sync::LazyLock};
 
+pub use measure::{Excluded, Measure};
+use measure::{Measured, Measurer};
 pub use report::RecordContext;
 pub use scopes::{ScopeRule, Scopes, vni};
 use session::{Close, Context, Session};
@@ -29,6 +32,7 @@ use crate::{
     counters::Counters,
     detect::DETECTORS,
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
+    metrics::Activity,
     model::{
         Endpoint, Frame, Outcome, Roles, Segment, State, Timestamp, Transport,
         record::{Delta, Record},
@@ -50,6 +54,8 @@ pub struct Settings {
     pub context: RecordContext,
     /// Live: time between records of an open flow. `None`: one record per flow, at its end.
     pub update_ns: Option<u64>,
+    /// Count flows for metrics, period by period.
+    pub measure: Option<Measure>,
     /// Record every step of flows that match, for `explain`.
     pub traced: Option<TraceFilter>,
 }
@@ -62,6 +68,7 @@ impl Default for Settings {
             scopes: Scopes::default(),
             context: RecordContext::default(),
             update_ns: None,
+            measure: None,
             traced: None,
         }
     }
@@ -124,6 +131,7 @@ struct Shard {
     settled: Vec<FlowId>,
     now: Timestamp,
     updated: Option<Timestamp>,
+    measurer: Option<Measurer>,
 }
 
 /// What the engine keeps with a flow.
@@ -138,6 +146,8 @@ struct Data {
     settled_bytes: usize,
     /// Live: what the last record said.
     published: Option<Box<Published>>,
+    /// What metrics have counted.
+    measured: Measured,
     /// Live: the flow has settled but no record says so yet.
     settled: bool,
 }
@@ -187,6 +197,7 @@ impl Engine {
             now: Timestamp::default(),
             updated: None,
             retired: Vec::new(),
+            measurer: settings.measure.as_ref().map(Measurer::new),
             settings,
         };
         Self { decoder: Decoder::default(), shard }
@@ -215,6 +226,14 @@ impl Engine {
     pub fn finish(&mut self, emit: &mut dyn FnMut(Emitted)) {
         self.shard.table.drain(&mut self.shard.ended);
         self.shard.flush(emit);
+        if let Some(measurer) = &mut self.shard.measurer {
+            measurer.close();
+        }
+    }
+
+    /// What metrics counted in the periods that are over, oldest first.
+    pub fn activity(&mut self) -> Vec<Activity> {
+        self.shard.measurer.as_mut().map(Measurer::take).unwrap_or_default()
     }
 
     /// What was met so far.
@@ -223,6 +242,7 @@ impl Engine {
             table: self.shard.table.counters,
             decoder: *self.decoder.counters(),
             vantages_crowded_out: self.shard.vantages.crowded_out,
+            periods_dropped: self.shard.measurer.as_ref().map_or(0, Measurer::periods_dropped),
             ..self.shard.counters.clone()
         }
     }
@@ -251,6 +271,10 @@ impl Shard {
         self.now = now;
         if now.seconds() == second {
             return;
+        }
+        // What ends now was still alive in the period that is over.
+        if let Some(measurer) = &mut self.measurer {
+            measurer.tick(now, &self.settings, &self.vantages, &mut self.table);
         }
         self.table.expire(now, &mut self.ended);
         self.flush(emit);
@@ -375,6 +399,9 @@ impl Shard {
             if close(&mut flow, if over { Close::Over } else { Close::End }) {
                 self.sessions -= 1;
                 self.account(before, 0);
+            }
+            if let Some(measurer) = &mut self.measurer {
+                measurer.count(&self.settings, &self.vantages, &mut flow, true);
             }
             let event = self.settings.update_ns.map(|_| "end");
             let record = record(&self.settings, &self.vantages, &mut flow, event);

@@ -1,8 +1,14 @@
 //! Edge: where records go.
 
+pub mod cloudwatch;
+pub mod emf;
 pub mod explain;
+#[cfg(feature = "live")]
+pub mod http;
 pub mod jsonl;
+pub mod prometheus;
 pub mod report;
+pub mod spool;
 pub mod table;
 
 pub use jsonl::JsonLines;

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Notes a test that cannot run here. Under CI that is a failure.
-fn skip(test: &str, why: &str) {
+pub fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{test} was skipped under CI: {why}");
     // Past the runner's capture, which hides what passing tests print.
     let _told = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
@@ -111,7 +111,7 @@ fn essences(records: &[Value]) -> BTreeSet<String> {
 }
 
 /// The mirror datagram in an outer Ethernet / IPv4 / UDP frame.
-fn datagram(frame: &Owned) -> &[u8] {
+pub fn datagram(frame: &Owned) -> &[u8] {
     assert_eq!(frame.bytes[12..14], [8, 0]);
     let header = usize::from(frame.bytes[14] & 15) * 4;
     &frame.bytes[14 + header + 8..]

@@ -21,6 +21,8 @@ mod build;
 mod capture;
 mod cipher_names;
 mod cli;
+#[cfg(feature = "aws")]
+mod cloudwatch;
 mod config;
 mod degrade;
 mod golden;
@@ -28,6 +30,7 @@ mod inputs;
 #[cfg(feature = "live")]
 mod live;
 mod lookalikes;
+mod metrics;
 mod mistakes;
 mod outputs;
 mod policy;

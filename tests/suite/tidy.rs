@@ -45,11 +45,13 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "config" => &["model", "policy", "strength"],
         "enrich" | "policy" => &["model"],
         "counters" => &["flow", "ingest", "wire", "model"],
+        "metrics" => &["model", "counters"],
         "engine" => &[
-            "bytes", "model", "wire", "detect", "inspect", "flow", "strength", "counters", "ingest",
+            "bytes", "model", "wire", "detect", "inspect", "flow", "strength", "metrics", "counters",
+            "ingest",
         ],
         "ingest" => &["model", "wire", "counters"],
-        "output" => &["model", "counters", "engine"],
+        "output" => &["model", "counters", "engine", "metrics"],
         _ => return None,
     })
 }
@@ -162,6 +164,7 @@ fn edges_confess() {
             assert!(text.contains("reason = \"edge: "), "{} gives no reason", path.display());
             let pure = [
                 "bytes", "model", "wire", "flow", "detect", "inspect", "strength", "engine", "policy",
+                "metrics",
             ];
             assert!(!pure.contains(&module(&path).as_str()), "{} is pure", path.display());
             edges.push(path.clone());
@@ -183,4 +186,11 @@ fn the_protocol_table_is_the_registry() {
     let page = fs::read_to_string(root().join("deploy/protocols.md")).unwrap();
     let table = cleartap::cli::protocols_markdown(&root().join("captures")).unwrap();
     assert!(page.ends_with(&table), "deploy/protocols.md must end with this table:\n{table}");
+}
+
+#[test]
+fn the_metric_table_is_the_catalogue() {
+    let page = fs::read_to_string(root().join("deploy/metrics.md")).unwrap();
+    let table = cleartap::cli::metrics_markdown();
+    assert!(page.ends_with(&table), "deploy/metrics.md must end with this table:\n{table}");
 }

@@ -1,0 +1,176 @@
+//! `cleartap metrics`: what is published, and what CloudWatch would charge for it.
+#![allow(clippy::disallowed_methods, reason = "edge: reads a file of records")]
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+
+use super::{EXIT_OK, print};
+use crate::{
+    ingest::error::shown,
+    metrics::{Dimension, Expected, METRICS, MetricsConfig, PRICES, estimate},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MetricsCommand {
+    /// Estimate series and monthly cost in CloudWatch before anything is sent
+    Cost(CostArgs),
+    /// List every metric with unit, statistic, dimensions and meaning
+    List,
+}
+
+/// Arguments of `metrics cost`.
+#[derive(Debug, Args)]
+pub(super) struct CostArgs {
+    /// Count scopes, protocols and services in these records (as `run` and `analyze --flows` write them)
+    #[arg(long, value_name = "FLOWS.jsonl", conflicts_with_all = ["scopes", "protocols"])]
+    records: Option<PathBuf>,
+    /// Scopes that are mirrored
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    scopes: u64,
+    /// Plaintext protocols in each scope
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    protocols: u64,
+    /// Sensors that publish
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    sensors: u64,
+    /// Length of a metrics period in seconds
+    #[arg(long, default_value_t = 60, value_name = "S")]
+    metrics_period: u32,
+    /// Most metric series at once
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    metric_series_max: u32,
+}
+
+pub(super) fn metrics(command: &MetricsCommand) -> anyhow::Result<u8> {
+    match command {
+        MetricsCommand::Cost(args) => cost(args),
+        MetricsCommand::List => list(),
+    }
+}
+
+fn cost(args: &CostArgs) -> anyhow::Result<u8> {
+    let config = MetricsConfig {
+        period_s: args.metrics_period,
+        series_max: args.metric_series_max,
+        ..MetricsConfig::default()
+    };
+    if let Some(problem) = config.problem() {
+        anyhow::bail!("{problem}");
+    }
+    let expected = match &args.records {
+        Some(path) => Expected { sensors: args.sensors, ..read(path)? },
+        None => Expected {
+            scopes: args.scopes,
+            protocols: args.scopes.saturating_mul(args.protocols),
+            services: args.scopes.saturating_mul(args.protocols),
+            tls_versions: 3,
+            sensors: args.sensors,
+        },
+    };
+    let got = estimate(&expected, config.period_s, u64::from(config.series_max), &PRICES);
+    let Expected { scopes, protocols, services, tls_versions, sensors } = expected;
+    let total = got.metrics_usd + got.requests_usd;
+    let text = format!(
+        "scopes {scopes}, protocols in them {protocols}, services {services}, TLS versions {tls_versions}, sensors {sensors}\n\
+         series           {:>10}   of at most {}; {} more would be folded into `other`\n\
+         requests/month   {:>10}   one every {} s and sensor, without retries\n\
+         series, USD      {:>10.2}   a month\n\
+         requests, USD    {:>10.2}   a month\n\
+         total, USD       {total:>10.2}   a month\n\
+         List prices of {} as of {} ({}); without free tier and discounts.\n",
+        got.series,
+        config.series_max,
+        got.folded,
+        got.requests_month,
+        config.period_s,
+        got.metrics_usd,
+        got.requests_usd,
+        PRICES.region,
+        PRICES.as_of,
+        PRICES.source,
+    );
+    print(&text)?;
+    Ok(EXIT_OK)
+}
+
+/// What counts of a record.
+#[derive(Deserialize)]
+struct Line {
+    scope: String,
+    encryption: String,
+    app: Option<String>,
+    expected_service: Option<String>,
+    tls: Option<Tls>,
+}
+
+#[derive(Deserialize)]
+struct Tls {
+    version: Option<String>,
+}
+
+fn read(path: &Path) -> anyhow::Result<Expected> {
+    let file =
+        File::open(path).with_context(|| format!("--records: {} cannot be read", shown(path)))?;
+    let (mut scopes, mut protocols, mut services, mut versions) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (number, line) in (1..).zip(BufReader::new(file).lines()) {
+        let place = || format!("--records: {} line {number}", shown(path));
+        let line: Line = serde_json::from_str(&line.with_context(place)?)
+            .with_context(|| format!("{}: expected a record", place()))?;
+        if matches!(line.encryption.as_str(), "plaintext" | "partial") {
+            protocols.insert((line.scope.clone(), line.app));
+            services.insert((line.scope.clone(), line.expected_service));
+        } else if let Some(tls) = line.tls {
+            versions.insert(tls.version);
+        }
+        scopes.insert(line.scope);
+        anyhow::ensure!(protocols.len() < 1_000_000, "{}: too many scopes", place());
+    }
+    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    Ok(Expected {
+        scopes: count(scopes.len()),
+        protocols: count(protocols.len()),
+        services: count(services.len()),
+        tls_versions: count(versions.len()),
+        sensors: 1,
+    })
+}
+
+fn list() -> anyhow::Result<u8> {
+    print(&markdown())?;
+    Ok(EXIT_OK)
+}
+
+/// The table of `deploy/metrics.md`.
+pub fn markdown() -> String {
+    let mut text =
+        "| metric | unit | statistic | dimension sets | meaning |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for info in METRICS {
+        let sets: Vec<String> = info
+            .rollups
+            .iter()
+            .map(|set| {
+                let names: Vec<&str> = set.iter().copied().map(Dimension::name).collect();
+                format!("{{{}}}", names.join(", "))
+            })
+            .collect();
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            info.name,
+            info.unit.name(),
+            info.statistic.name(),
+            sets.join(" "),
+            info.means
+        ));
+    }
+    text
+}

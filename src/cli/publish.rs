@@ -1,0 +1,304 @@
+//! The part of `run` that turns counts into metrics and hands them to their outputs.
+#![allow(clippy::disallowed_methods, reason = "edge: opens the outputs, reads the clock")]
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::MissedTickBehavior,
+};
+use tracing::{error, info};
+
+#[cfg(feature = "aws")]
+use crate::output::cloudwatch::{CloudWatch, CloudWatchConfig, Delivery, DeliveryCounters, Outbox};
+use crate::{
+    counters::Counters,
+    engine::Measure,
+    ingest::error::shown,
+    metrics::{Closed, Collector, Gauges, MetricsConfig, Points, Publisher},
+    model::Timestamp,
+    output::{
+        emf,
+        http::{self, PROMETHEUS_TEXT, Page, Pages},
+        prometheus::Exposition,
+    },
+};
+
+/// Closed periods waiting for the control plane; more wait in the shard.
+pub(super) const PERIODS_QUEUED_MAX: usize = 64;
+
+/// Where metrics of `run` go.
+#[derive(Debug, Args)]
+pub(super) struct MetricsArgs {
+    /// Length of a metrics period in seconds; a multiple of 60
+    #[arg(long, default_value_t = 60, value_name = "S", help_heading = "Metrics")]
+    metrics_period: u32,
+    /// Most metric series at once; the busiest stay, the rest is folded into `other`
+    #[arg(long, default_value_t = 500, value_name = "N", help_heading = "Metrics")]
+    metric_series_max: u32,
+    /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Metrics", value_parser = super::run::address)]
+    prometheus: Option<SocketAddr>,
+    /// Append metrics as CloudWatch embedded metric format to this file (- for standard output)
+    #[arg(long, value_name = "OUT.jsonl", help_heading = "Metrics")]
+    emf: Option<PathBuf>,
+    /// Send metrics to CloudWatch, with the credentials of the environment, profile or role
+    #[cfg(feature = "aws")]
+    #[arg(long, help_heading = "Metrics")]
+    cloudwatch: bool,
+    /// Namespace of the metrics
+    #[arg(long, default_value = "cleartap", value_name = "NAME", help_heading = "Metrics")]
+    namespace: String,
+    /// CloudWatch endpoint: https, or http on loopback
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "URL", requires = "cloudwatch", help_heading = "Metrics")]
+    cloudwatch_endpoint: Option<String>,
+    /// Folder where metrics wait that CloudWatch does not take yet
+    #[cfg(feature = "aws")]
+    #[arg(
+        long,
+        default_value = "/var/lib/cleartap/spool/cloudwatch",
+        value_name = "FOLDER",
+        help_heading = "Metrics"
+    )]
+    spool: PathBuf,
+}
+
+impl MetricsArgs {
+    fn config(&self) -> MetricsConfig {
+        MetricsConfig {
+            period_s: self.metrics_period,
+            series_max: self.metric_series_max,
+            ..MetricsConfig::default()
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    fn cloudwatch(&self) -> Option<CloudWatchConfig> {
+        self.cloudwatch.then(|| CloudWatchConfig {
+            enabled: true,
+            namespace: self.namespace.clone(),
+            endpoint: self.cloudwatch_endpoint.clone(),
+            spool: self.spool.clone(),
+            ..CloudWatchConfig::default()
+        })
+    }
+
+    fn is_wanted(&self) -> bool {
+        #[cfg(feature = "aws")]
+        if self.cloudwatch {
+            return true;
+        }
+        self.prometheus.is_some() || self.emf.is_some()
+    }
+
+    /// What the engine has to count, if anybody wants it.
+    pub(super) fn measure(&self) -> Option<Measure> {
+        let measure = || Measure { period_ns: self.config().period_ns(), excluded: None };
+        self.is_wanted().then(measure)
+    }
+
+    /// Opens the outputs and starts their tasks. `counters` are shown to Prometheus as they are.
+    pub(super) async fn start(
+        &self,
+        closed: mpsc::Receiver<Closed>,
+        counters: watch::Receiver<Counters>,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let config = self.config();
+        if let Some(problem) = config.problem() {
+            anyhow::bail!("{problem}");
+        }
+        let exposition = Arc::new(Mutex::new(Exposition::default()));
+        if let Some(address) = self.prometheus {
+            let listener = http::listen(address).await;
+            let listener = listener
+                .with_context(|| format!("--prometheus: {address} cannot be listened on"))?;
+            info!(address = %listener.local_addr()?, "Serving /metrics.");
+            tokio::spawn(http::serve(listener, pages(&exposition, counters)));
+        }
+        let emf = self.emf.as_deref().map(open).transpose()?;
+        #[cfg(feature = "aws")]
+        let cloudwatch = match self.cloudwatch() {
+            Some(config) => Some(Cloud::start(&config).await?),
+            None => None,
+        };
+        let task = Publishing {
+            collector: Collector::new(1, config.period_ns()),
+            publisher: Publisher::new(&config),
+            exposition,
+            emf,
+            namespace: self.namespace.clone(),
+            #[cfg(feature = "aws")]
+            cloudwatch,
+        };
+        Ok(tokio::spawn(task.work(closed)))
+    }
+}
+
+fn open(path: &std::path::Path) -> anyhow::Result<Box<dyn Write + Send>> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("--emf: {} cannot be written", shown(path)))?;
+    Ok(Box::new(file))
+}
+
+fn pages(exposition: &Arc<Mutex<Exposition>>, counters: watch::Receiver<Counters>) -> Pages {
+    let exposition = Arc::clone(exposition);
+    Pages::default().with("/metrics", move || {
+        let mut exposition = exposition.lock().unwrap_or_else(PoisonError::into_inner);
+        exposition.counters(&counters.borrow());
+        Page { ok: true, content_type: PROMETHEUS_TEXT, text: exposition.text() }
+    })
+}
+
+/// Joins the shards' periods and publishes them.
+struct Publishing {
+    collector: Collector,
+    publisher: Publisher,
+    exposition: Arc<Mutex<Exposition>>,
+    emf: Option<Box<dyn Write + Send>>,
+    namespace: String,
+    #[cfg(feature = "aws")]
+    cloudwatch: Option<Cloud>,
+}
+
+impl Publishing {
+    async fn work(mut self, mut closed: mpsc::Receiver<Closed>) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                period = closed.recv() => match period {
+                    Some(period) => self.collector.offer(period),
+                    None => break,
+                },
+                _ = tick.tick() => {}
+            }
+            self.publish(now());
+        }
+        // The data plane is gone: nobody is waited for.
+        self.publish(Timestamp(u64::MAX));
+        #[cfg(feature = "aws")]
+        if let Some(cloudwatch) = self.cloudwatch {
+            cloudwatch.stop().await;
+        }
+    }
+
+    fn publish(&mut self, now: Timestamp) {
+        for period in self.collector.due(now) {
+            let points = self.publisher.points(&period, &Gauges::default());
+            self.exposition.lock().unwrap_or_else(PoisonError::into_inner).points(&points);
+            if let Some(out) = &mut self.emf
+                && let Err(error) = emf::write(out, &self.namespace, &points)
+            {
+                error!(%error, "Metrics cannot be written: a period is lost there.");
+            }
+            self.commit(&points);
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    fn commit(&mut self, points: &Points) {
+        let Some(cloudwatch) = &self.cloudwatch else { return };
+        if let Err(error) = cloudwatch.outbox.commit(points) {
+            error!(%error, "Metrics cannot be written to the spool: a period is lost for CloudWatch.");
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    fn commit(&mut self, _points: &Points) {}
+}
+
+/// The delivery to CloudWatch, a task of its own: a request that hangs holds up nothing.
+#[cfg(feature = "aws")]
+struct Cloud {
+    outbox: Outbox,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// How long a stop waits for CloudWatch; what is left waits in the spool for the next start.
+#[cfg(feature = "aws")]
+const STOP_S_MAX: u64 = 5;
+
+#[cfg(feature = "aws")]
+impl Cloud {
+    async fn start(config: &CloudWatchConfig) -> anyhow::Result<Self> {
+        use crate::output::spool::{Spool, SpoolOptions};
+        let put = CloudWatch::connect(config).await?;
+        let options = SpoolOptions::new(config.spool.clone(), config.spool_bytes_max);
+        let spool = Spool::open(options).context("--spool")?;
+        if !spool.is_empty() {
+            info!(periods = spool.len(), "Metrics of an earlier run wait for CloudWatch.");
+        }
+        let delivery = Delivery::new(put, spool);
+        let outbox = delivery.outbox();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(deliver(delivery, stopped));
+        Ok(Self { outbox, stop, task })
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(Duration::from_secs(STOP_S_MAX), self.task).await.is_err() {
+            info!(periods = self.outbox.waiting(), "Metrics wait in the spool for the next start.");
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+async fn deliver(mut delivery: Delivery<CloudWatch>, mut stopped: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut told = DeliveryCounters::default();
+    let mut stopping = false;
+    loop {
+        match delivery.drain(now()).await {
+            Ok(done) if done && stopping => break,
+            Ok(_) => {}
+            Err(error) => error!(%error, "The spool cannot be read."),
+        }
+        let counters = delivery.counters();
+        if counters.lost() > told.lost() {
+            error!(
+                poisoned = counters.poisoned,
+                untimely = counters.untimely,
+                unreadable = counters.unreadable,
+                spool_dropped = delivery.outbox().dropped(),
+                "Data points were lost."
+            );
+        }
+        told = counters;
+        if stopping {
+            tick.tick().await;
+            continue;
+        }
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = stopped.changed() => stopping = true,
+        }
+    }
+    info!(
+        delivered = told.delivered,
+        requests = told.requests,
+        retries = told.retries,
+        "CloudWatch has every data point."
+    );
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
+}
