@@ -15,8 +15,9 @@
 //! | [`metrics`] | what is counted per period, and its data points | `model`, `counters` |
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
 //! | [`policy`] | whether a record matters, why, and what turns it off | `model` |
+//! | [`findings`] | edges that matter, and their life | `model`, `policy` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
-//! | [`ingest`], [`output`] | edges: where bytes come from, where records and metrics go | `model`, `wire` (frames), `counters`, `metrics` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `wire` (frames), `counters`, `metrics`, `policy`, `findings` |
 //! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -30,6 +31,7 @@ pub mod counters;
 pub mod detect;
 pub mod engine;
 pub mod enrich;
+pub mod findings;
 pub mod flow;
 pub mod ingest;
 pub mod inspect;

@@ -260,11 +260,9 @@ async fn control_plane(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut reloads = watched.reloads();
-    let shard = std::thread::Builder::new()
-        .name("shard-0".to_owned())
-        .spawn(move || {
-            data_plane(source, engine, &records_in, &periods_in, &counters_in, &mut reloads)
-        })?;
+    let shard = std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || {
+        data_plane(source, engine, &records_in, &periods_in, &counters_in, &mut reloads)
+    })?;
     let (written_in, mut written) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
