@@ -41,6 +41,8 @@ struct SideReader {
     /// Numbers of messages that were read.
     read: u64,
     spoke: bool,
+    /// The first `ClientHello` read may answer a `HelloRetryRequest`: it has a number, but no cookie of DTLS 1.2.
+    again: bool,
     /// Sealed records.
     sealed: u32,
     /// Version of records that carry the negotiated one.
@@ -83,10 +85,11 @@ impl DtlsReader {
     pub fn give_up(&mut self, reason: CertificateCut) {
         self.client.give_up(reason);
         self.server.give_up(reason);
-        let heard = &mut self.server.heard;
+        let server = if self.is_swapped() { &mut self.client } else { &mut self.server };
+        let heard = &mut server.heard;
         let hello = heard.server_hello.as_ref();
         let hidden = hello.is_some_and(|hello| hello.version.is_1_3());
-        let past = heard.certificate.is_some() || heard.hello_done || self.server.sealed > 0;
+        let past = heard.certificate.is_some() || heard.hello_done || server.sealed > 0;
         if reason == CertificateCut::Memory && !hidden && !past {
             heard.certificate_cut.get_or_insert(reason);
         }
@@ -123,18 +126,18 @@ impl DtlsReader {
 
     /// Whether the records are readable by anyone: no encryption was negotiated.
     pub fn null_cipher(&self) -> bool {
-        let hello = self.server.heard.server_hello.as_ref();
+        let hello = self.tls_server().heard.server_hello.as_ref();
         hello.is_some_and(|hello| is_null_cipher(hello.cipher))
     }
 
     /// The facts so far.
     pub fn finish(&self) -> TlsFacts {
-        let (client, server) = (&self.client, &self.server);
+        let (client, server) = (self.tls_client(), self.tls_server());
         let mut facts = facts(Sides {
             client: &client.heard,
             server: &server.heard,
             partial: client.partial_client_hello(),
-            client_whole: client.is_unbroken(),
+            client_first: !client.again,
             server_whole: server.is_unbroken(),
             carrier: Carrier::Dtls,
         });
@@ -146,6 +149,9 @@ impl DtlsReader {
             let (level, description) = self.side(side).alert?;
             Some(TlsAlert { side, level, description })
         };
+        if client.heard.is_unsided(&server.heard) {
+            facts.forget_certificates();
+        }
         facts.alert = of(Side::Client).or_else(|| of(Side::Server));
         facts.outcome = Some(match self.outcome() {
             Outcome::Established => HandshakeOutcome::Completed,
@@ -158,7 +164,7 @@ impl DtlsReader {
     /// What is in clear only up to DTLS 1.2. That a datagram is missing shows only in the numbers of what follows:
     /// absence is a fact only before a message that comes later in every handshake.
     fn tell_legacy(&self, facts: &mut TlsFacts) {
-        let (client, server) = (&self.client, &self.server);
+        let (client, server) = (self.tls_client(), self.tls_server());
         let session = client.heard.client_hello.as_ref().and_then(|hello| hello.session);
         let hello = server.heard.server_hello.as_ref();
         let echoed = session.is_some() && hello.is_some_and(|hello| hello.session == session);
@@ -179,8 +185,21 @@ impl DtlsReader {
         }
     }
 
+    /// Joined late, or where both sides wait: who spoke first may be the server.
+    const fn is_swapped(&self) -> bool {
+        self.client.heard.is_swapped(&self.server.heard)
+    }
+
+    const fn tls_client(&self) -> &SideReader {
+        if self.is_swapped() { &self.server } else { &self.client }
+    }
+
+    const fn tls_server(&self) -> &SideReader {
+        if self.is_swapped() { &self.client } else { &self.server }
+    }
+
     const fn is_completed(&self) -> bool {
-        let hello = self.server.heard.server_hello.is_some();
+        let hello = self.tls_server().heard.server_hello.is_some();
         hello && self.client.sealed > 0 && self.server.sealed > 0
     }
 
@@ -268,18 +287,21 @@ impl SideReader {
         if complete {
             self.read |= number;
             let Assembly { fragment, body, .. } = self.assemblies.swap_remove(at);
-            self.message(fragment.kind, &body, fragment.length);
+            self.message(&fragment, &body);
         }
         Ok(())
     }
 
     /// A message is complete, as far as it is kept.
-    fn message(&mut self, kind: u8, body: &[u8], length: usize) {
+    fn message(&mut self, fragment: &Fragment, body: &[u8]) {
+        let Fragment { kind, length, number, .. } = *fragment;
         let stripped;
         let (body, length) = match kind {
             Fragment::CLIENT_HELLO => {
                 stripped = without_cookie(body).unwrap_or_default();
                 let cookie = body.len().saturating_sub(stripped.len());
+                let first = self.heard.client_hellos == 0;
+                self.again |= first && number > 0 && cookie <= COOKIE_LENGTH_BYTES;
                 (&stripped[..], length.saturating_sub(cookie))
             }
             _ => (body, length),
@@ -346,6 +368,7 @@ const FATAL: u8 = 2;
 const UNIFIED_FIRST: u8 = 0x20;
 const UNIFIED_LAST: u8 = 0x3f;
 const VERSION_AND_RANDOM_BYTES: usize = 34;
+const COOKIE_LENGTH_BYTES: usize = 1;
 /// Messages of one side being put together.
 const ASSEMBLIES_MAX: usize = 4;
 const RUN_ON_RECORDS: u32 = 4;
@@ -476,6 +499,26 @@ mod tests {
         let facts = reader.finish();
         assert!(facts.certificates.is_none());
         assert_eq!(facts.certificate_cut, Some(CertificateCut::Loss));
+    }
+
+    #[test]
+    fn who_is_the_client_is_told_by_what_it_says_not_by_who_spoke_first() {
+        let certificate = [0, 0, 0];
+        let empty = |number| fragment(11, number, &certificate, 0, 3);
+        let exchange = fragment(16, 3, &[7; 8], 0, 8);
+        let (first, second) = (Side::Client, Side::Server);
+        // Joined late: the server's part is seen first.
+        let server = [empty(2), fragment(14, 4, &[], 0, 0)];
+        let answer = [empty(2), exchange, record(20, 0, &[1])];
+        let late = [(first, datagram(&server)), (second, datagram(&answer))];
+        let facts = read(&late).finish();
+        assert!(facts.certificates.is_some() && facts.client_certificates.is_some());
+        assert_eq!(facts.client_cert_seen, Some(false));
+        for side in [first, second] {
+            let alone = read(&[(side, datagram(&[empty(2)]))]).finish();
+            assert!(alone.certificates.is_none(), "whose it is cannot be told");
+            assert!(alone.client_certificates.is_none() && alone.client_cert_seen.is_none());
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl QuicReader {
             server: &self.server.heard,
             partial: self.partial(),
             // The handshake is read from its first byte or not at all.
-            client_whole: true,
+            client_first: true,
             server_whole: true,
             carrier: Carrier::Quic,
         });

@@ -151,8 +151,8 @@ impl TlsReader {
         let mut facts = facts::facts(Sides {
             client: &client.heard,
             server: &server.heard,
+            client_first: Self::is_first_hello(client, partial.as_ref()),
             partial,
-            client_whole: client.seen.hello_whole,
             server_whole: server.seen.hello_whole,
             carrier: Carrier::Tcp,
         });
@@ -181,6 +181,9 @@ impl TlsReader {
         if lost && none && !self.is_1_3() {
             facts.certificate_cut.get_or_insert(CertificateCut::Loss);
         }
+        if client.heard.is_unsided(&server.heard) {
+            facts.forget_certificates();
+        }
         facts
     }
 
@@ -204,7 +207,17 @@ impl TlsReader {
         if client.client_hello.is_some() || server.server_hello.is_some() {
             return false;
         }
-        server.client_hello.is_some() || client.server_hello.is_some()
+        server.client_hello.is_some() || client.server_hello.is_some() || client.is_swapped(server)
+    }
+
+    /// Whether the hello that was read is the client's first: what answers a `HelloRetryRequest` stands in a record of
+    /// TLS 1.2 (RFC 8446 section 5.1).
+    fn is_first_hello(client: &SideReader, partial: Option<&ClientHello>) -> bool {
+        let hello = client.heard.client_hello.as_ref().or(partial);
+        let known = hello.and_then(|hello| hello.version);
+        let no_retry = known.is_some_and(|version| !version.is_1_3());
+        let early = client.seen.hello_version.is_some_and(|version| version < 0x0303);
+        client.seen.hello_whole || no_retry || early
     }
 
     const fn tls_client(&self) -> &SideReader {

@@ -124,6 +124,12 @@ pub enum HandshakeOutcome {
 }
 
 impl TlsFacts {
+    /// A certificate alone does not say whose it is.
+    pub(crate) fn forget_certificates(&mut self) {
+        (self.certificates, self.client_certificates) = (None, None);
+        (self.client_cert_seen, self.client_cert_requested) = (None, None);
+    }
+
     /// Memory held besides itself, in bytes.
     pub fn memory(&self) -> usize {
         let names = self.alpn_offered.iter().chain(&self.alpn).chain(&self.sni);

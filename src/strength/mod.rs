@@ -16,7 +16,7 @@ use suite::Suite;
 
 use crate::model::{
     certificate::{Chain, Link},
-    tls::{TlsFacts, TlsVersion},
+    tls::{KeyExchange, TlsFacts, TlsVersion},
 };
 
 /// Verdict of a profile.
@@ -143,6 +143,8 @@ pub struct Observed<'a> {
     pub server_signature: Option<u16>,
     /// The server's certificates.
     pub chain: Option<&'a Chain>,
+    /// TLS 1.3 without a share of the server: the key is a pre-shared one alone.
+    pub psk_only: bool,
     /// The session was resumed.
     pub resumed: bool,
 }
@@ -158,6 +160,7 @@ impl<'a> From<&'a TlsFacts> for Observed<'a> {
             compression: facts.compression.filter(|_| answered),
             server_signature: facts.signature_algorithm,
             chain: facts.certificates.as_deref(),
+            psk_only: answered && facts.key_exchange == Some(KeyExchange::Psk),
             resumed: facts.resumed == Some(true),
         }
     }
@@ -215,10 +218,7 @@ impl Findings<'_> {
         self.add(Fault::CipherNotAllowed, !listed && !broken);
         self.add(Fault::CipherKeyBelow256, suite.key_bits() < 256 && !broken);
         self.add(Fault::HashBelowSha384, !suite.hash_is_384());
-        // TLS 1.3 without a share of the server: the key of an earlier session alone.
-        let psk_only =
-            seen.version.is_some_and(TlsVersion::is_1_3) && seen.group.is_none() && seen.resumed;
-        self.add(Fault::NoForwardSecrecy, psk_only);
+        self.add(Fault::NoForwardSecrecy, seen.psk_only);
     }
 
     fn key_exchange(&mut self, seen: &Observed<'_>, suite: Option<&Suite>) {
@@ -237,7 +237,7 @@ impl Findings<'_> {
                 self.add(Fault::GroupNotAllowed, !listed);
                 self.add(Fault::NotPostQuantum, !POST_QUANTUM_GROUPS.contains(&group));
             }
-            None if is_1_3 && seen.resumed => {}
+            None if is_1_3 && seen.psk_only => {}
             // A resumed session of TLS 1.2 exchanges no key.
             None if is_1_3 || suite.uses_curve() && !seen.resumed => self.unjudged.push("group"),
             None => self.add(Fault::NotPostQuantum, !seen.resumed),

@@ -1,5 +1,7 @@
 //! What each profile says of the sessions one meets.
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::model::certificate::{Key, Signature};
 
@@ -17,9 +19,31 @@ fn said(seen: &Observed<'_>, name: &str) -> String {
     format!("{}: {}", judgement.strength.map_or("-", Strength::name), reasons.join(" "))
 }
 
+/// A session of which all was seen that is in clear, without a fault but those of its suite, group and version.
 fn session(version: Option<TlsVersion>, cipher: u16, group: u16) -> Observed<'static> {
+    let hellos = hellos(version, cipher, group);
+    if version.is_some_and(TlsVersion::is_1_3) {
+        return hellos;
+    }
+    Observed {
+        dh_bits: Some(4096),
+        compression: Some(0),
+        server_signature: Some(RSA_PKCS1_SHA384),
+        chain: Some(&CHAIN),
+        ..hellos
+    }
+}
+
+/// A session of which no more was seen than version, suite and group.
+fn hellos(version: Option<TlsVersion>, cipher: u16, group: u16) -> Observed<'static> {
     Observed { version, cipher: Some(cipher), group: Some(group), ..Observed::default() }
 }
+
+static CHAIN: LazyLock<Chain> = LazyLock::new(|| {
+    let links = vec![link("rsa", 4096, "sha384", false)];
+    Chain { sent: 1, links, ..Chain::default() }
+});
+const RSA_PKCS1_SHA384: u16 = 0x0501;
 
 #[test]
 fn the_default_profile_tells_good_from_legacy_from_weak_from_none() {
@@ -102,12 +126,7 @@ fn sizes_of_the_key_exchange_are_measured_against_the_profile() {
         (2048, "cnsa-2.0", "weak: dh_too_small not_post_quantum"),
         (3072, "cnsa-2.0", "legacy: not_post_quantum"),
     ] {
-        let seen = Observed {
-            version: V1_2,
-            cipher: Some(0x009f),
-            dh_bits: Some(bits),
-            ..Observed::default()
-        };
+        let seen = Observed { group: None, dh_bits: Some(bits), ..session(V1_2, 0x009f, 0x0017) };
         assert_eq!(said(&seen, name), expected, "{bits}");
     }
 }
@@ -165,9 +184,10 @@ fn what_is_hidden_is_not_judged_and_said() {
     let unjudged = |seen: &Observed<'_>| judge(seen, Profile::DEFAULT).unjudged;
     let full = session(V1_3, 0x1301, 0x001d);
     assert_eq!(unjudged(&full), ["server_signature", "certificate"]);
-    let anonymous = Observed { compression: Some(0), ..session(V1_2, 0xc018, 0x0017) };
+    assert_eq!(unjudged(&session(V1_2, 0xc02f, 0x0017)), [""; 0]);
+    let anonymous = Observed { compression: Some(0), ..hellos(V1_2, 0xc018, 0x0017) };
     assert_eq!(unjudged(&anonymous), [""; 0]);
-    let rsa = Observed { compression: Some(0), ..session(V1_2, 0x009c, 0x0017) };
+    let rsa = Observed { compression: Some(0), ..hellos(V1_2, 0x009c, 0x0017) };
     assert_eq!(unjudged(&rsa), ["certificate"]);
     let dhe = Observed {
         version: V1_2,
@@ -186,10 +206,38 @@ fn what_is_hidden_is_not_judged_and_said() {
 }
 
 #[test]
+fn what_was_missed_up_to_tls_1_2_may_be_worse_so_only_weak_and_none_stand() {
+    let legacy = session(V1_2, 0xc013, 0x0017);
+    assert_eq!(said(&legacy, "nist-800-52r2"), "legacy: cbc_sha1");
+    for (seen, expected) in [
+        (Observed { chain: None, ..legacy }, "-: cbc_sha1"),
+        (Observed { server_signature: None, ..legacy }, "-: cbc_sha1"),
+        (Observed { compression: None, ..legacy }, "-: cbc_sha1"),
+        (Observed { group: None, ..legacy }, "-: cbc_sha1"),
+        (Observed { dh_bits: None, ..session(V1_2, 0x009f, 0x0017) }, "-: "),
+        (hellos(V1_2, 0xc02f, 0x0017), "-: "),
+        (hellos(V1_2, 0x0005, 0x0017), "weak: rc4 static_rsa no_forward_secrecy"),
+        (hellos(V1_2, 0xc006, 0x0017), "none: null_cipher"),
+        (Observed { resumed: true, ..hellos(V1_2, 0xc02f, 0x0017) }, "good: "),
+        (hellos(V1_3, 0x1301, 0x001d), "good: "),
+    ] {
+        assert_eq!(said(&seen, "nist-800-52r2"), expected);
+    }
+}
+
+#[test]
 fn a_session_on_an_earlier_key_alone_has_no_forward_secrecy() {
-    let psk =
-        Observed { version: V1_3, cipher: Some(0x1301), resumed: true, ..Observed::default() };
-    assert_eq!(said(&psk, "nist-800-52r2"), "legacy: no_forward_secrecy");
+    // Whether the key is that of a session or was agreed upon outside does not matter.
+    for resumed in [true, false] {
+        let psk = Observed {
+            version: V1_3,
+            cipher: Some(0x1301),
+            psk_only: true,
+            resumed,
+            ..Observed::default()
+        };
+        assert_eq!(said(&psk, "nist-800-52r2"), "legacy: no_forward_secrecy");
+    }
     let psk_dhe = Observed { resumed: true, ..session(V1_3, 0x1301, 0x001d) };
     assert_eq!(said(&psk_dhe, "nist-800-52r2"), "good: ");
 }

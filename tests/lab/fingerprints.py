@@ -19,7 +19,7 @@ VERSIONS = {0x304: "13", 0x303: "12", 0x302: "11", 0x301: "10", 0x300: "s3", 2: 
 
 def fields(layer):
     names = ["handshake.version", "handshake.ciphersuite", "handshake.extension.type",
-             "handshake.extensions.supported_version", "handshake.sig_hash_alg",
+             "handshake.extensions.supported_version", "handshake.sig_hash_alg", "handshake.sig_hash_alg_len",
              "handshake.extensions_alpn_str", "handshake.ja3"]
     return [f"{layer}.{name}" for name in names]
 
@@ -61,12 +61,23 @@ def ja4(row, layer):
     alpn = get("handshake.extensions_alpn_str").split(",")[0]
     ends = alpn[0] + alpn[-1] if alpn else "00"
     text = ",".join(f"{kind:04x}" for kind in sorted(kinds) if kind not in (0, 16))
-    signatures = clean(get("handshake.sig_hash_alg"))
+    signatures = signature_algorithms(numbers(get("handshake.extension.type")), numbers(get("handshake.sig_hash_alg_len")),
+                                      numbers(get("handshake.sig_hash_alg")))
     if signatures:
         text += "_" + ",".join(f"{code:04x}" for code in signatures)
     first = f"{carrier}{VERSIONS.get(version, '00')}{'d' if 0 in kinds else 'i'}"
     first += f"{min(len(ciphers), 99):02}{min(len(kinds), 99):02}{ends}"
     return f"{first}_{hash12(','.join(f'{code:04x}' for code in sorted(ciphers)))}_{hash12(text)}"
+
+
+def signature_algorithms(kinds, lengths, codes):
+    """Those of the extension of this name (13): tshark lists those for certificates (50) under the same field."""
+    at = 0
+    for kind, length in zip((kind for kind in kinds if kind in (13, 50)), lengths):
+        if kind == 13:
+            return [code for code in codes[at:at + length // 2] if not is_grease(code)]
+        at += length // 2
+    return []
 
 
 def hellos(path, extra):

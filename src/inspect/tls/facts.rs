@@ -17,8 +17,8 @@ pub(in crate::inspect) struct Sides<'a> {
     pub(in crate::inspect) server: &'a Heard,
     /// A client hello that was not completed.
     pub(in crate::inspect) partial: Option<ClientHello>,
-    /// Nothing of the client came before its hello.
-    pub(in crate::inspect) client_whole: bool,
+    /// The client's hello that was read is its first.
+    pub(in crate::inspect) client_first: bool,
     /// Nothing of the server was missing before its hello.
     pub(in crate::inspect) server_whole: bool,
     pub(in crate::inspect) carrier: Carrier,
@@ -26,7 +26,7 @@ pub(in crate::inspect) struct Sides<'a> {
 
 /// The facts of a handshake.
 pub(in crate::inspect) fn facts(sides: Sides<'_>) -> TlsFacts {
-    let Sides { client, server, partial, client_whole, server_whole, carrier } = sides;
+    let Sides { client, server, partial, client_first, server_whole, carrier } = sides;
     let client_hello = client.client_hello.clone().or(partial);
     let server_hello = server.server_hello.as_ref();
     let chosen = server_hello.or(server.retry.as_ref());
@@ -51,10 +51,13 @@ pub(in crate::inspect) fn facts(sides: Sides<'_>) -> TlsFacts {
     }
     if let Some(hello) = client_hello {
         // After a HelloRetryRequest the hello is changed: of the second it is not known what the first was. There is no
-        // third.
-        let only = !client_whole && client.client_hellos < 2;
-        let second = only && (server.retry.is_some() || hello.cookie);
-        offered(&mut facts, hello, second, carrier);
+        // third. The server's answer shows whether it asked for another.
+        let unasked = server_whole && server_hello.is_some() && server.retry.is_none();
+        let first = client_first || client.client_hellos > 1 || unasked && !hello.cookie;
+        let second = !first;
+        if !hello.renegotiation {
+            offered(&mut facts, hello, second, carrier);
+        }
         let asked = server.retry.is_some() && !second;
         facts.ech_grease = client.ech_grease.filter(|_| asked);
     }

@@ -51,6 +51,8 @@ pub(in crate::inspect) struct ClientHello {
     pub(in crate::inspect) psk: Option<Psk>,
     /// The answer to a `HelloRetryRequest`: this is not the first hello.
     pub(in crate::inspect) cookie: bool,
+    /// It belongs to a second handshake within a session (RFC 5746 section 3.5).
+    pub(in crate::inspect) renegotiation: bool,
     pub(in crate::inspect) ja3: Option<Ja3>,
     pub(in crate::inspect) ja4: Option<Ja4>,
 }
@@ -139,6 +141,7 @@ impl ClientHello {
             PRE_SHARED_KEY => self.psk = identities(value),
             EARLY_DATA => self.early_data = Some(true),
             COOKIE => self.cookie = true,
+            RENEGOTIATION_INFO => self.renegotiation = value.len() > 1,
             ENCRYPTED_CLIENT_HELLO => {
                 self.ech = Some(true);
                 self.ech_digest = digest8(value);

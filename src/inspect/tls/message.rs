@@ -42,6 +42,10 @@ pub(in crate::inspect) struct Heard {
     pub(in crate::inspect) client_hellos: u8,
     /// A message that is in clear only up to TLS 1.2.
     pub(in crate::inspect) legacy: bool,
+    /// A message that only clients send.
+    pub(in crate::inspect) as_client: bool,
+    /// A message that only servers send.
+    pub(in crate::inspect) as_server: bool,
 }
 
 /// One message being put together.
@@ -205,6 +209,29 @@ impl Heard {
                 | SERVER_HELLO_DONE
                 | CLIENT_KEY_EXCHANGE
         );
+        self.as_client |= matches!(kind, CLIENT_HELLO | CERTIFICATE_VERIFY | CLIENT_KEY_EXCHANGE);
+        self.as_server |= matches!(
+            kind,
+            SERVER_HELLO
+                | HELLO_VERIFY_REQUEST
+                | NEW_SESSION_TICKET
+                | SERVER_KEY_EXCHANGE
+                | CERTIFICATE_REQUEST
+                | SERVER_HELLO_DONE
+                | CERTIFICATE_STATUS
+        );
+    }
+
+    /// Whether the side that is taken for the client (`self`) is the server: told by what each alone may send.
+    pub(in crate::inspect) const fn is_swapped(&self, server: &Self) -> bool {
+        let (straight, swapped) =
+            (self.as_client || server.as_server, self.as_server || server.as_client);
+        swapped && !straight
+    }
+
+    /// Whether nothing tells which of the two is the client.
+    pub(in crate::inspect) const fn is_unsided(&self, server: &Self) -> bool {
+        !(self.as_client || self.as_server || server.as_client || server.as_server)
     }
 
     /// A message will not be completed: of a certificate it is known that there is one.
@@ -286,11 +313,15 @@ fn skip_vector(cursor: &mut Cursor<'_>) -> Result<(), Short> {
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
+const HELLO_VERIFY_REQUEST: u8 = 3;
+const NEW_SESSION_TICKET: u8 = 4;
 pub(in crate::inspect) const CERTIFICATE: u8 = 11;
 const SERVER_KEY_EXCHANGE: u8 = 12;
 const CERTIFICATE_REQUEST: u8 = 13;
 const SERVER_HELLO_DONE: u8 = 14;
+const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
+const CERTIFICATE_STATUS: u8 = 22;
 /// Handshake types that may stand in clear (IANA TLS `HandshakeType`).
 const KINDS: [u8; 19] = [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13, 14, 15, 16, 21, 22, 23, 25, 67];
 const TLS_1_2: u16 = 0x0303;

@@ -74,6 +74,8 @@ pub(super) struct Seen {
     pub(super) sealed_messages: u32,
     /// Nothing was missing before the hello.
     pub(super) hello_whole: bool,
+    /// Version of the record in which the hello began.
+    pub(super) hello_version: Option<u16>,
     /// Protected data came before a second hello.
     pub(super) data_between_hellos: bool,
     /// Version of records that carry the negotiated one.
@@ -265,7 +267,7 @@ impl SideReader {
             && let Some(hello) = message.partial_client_hello()
         {
             self.heard.client_hello = Some(hello);
-            self.hellos = self.hellos.saturating_add(1);
+            self.found_beginning();
         }
     }
 
@@ -390,6 +392,7 @@ impl SideReader {
         if hellos > self.hellos {
             self.hellos = hellos;
             self.seen.hello_whole = !self.seen.lossy;
+            self.seen.hello_version = Some(self.version);
             // What is sealed behind it is the handshake's, not a session that runs on.
             (self.seen.lossy, self.seen.ran_on) = (false, false);
         }

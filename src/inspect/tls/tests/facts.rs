@@ -236,9 +236,22 @@ fn a_hello_that_may_be_the_second_has_no_fingerprint() {
     let mut reader = TlsReader::new(Start::Known, Start::Known);
     reader.gap(C);
     reader.feed(C, &second);
-    assert!(reader.finish().ja4.is_some(), "nothing says that another came before");
+    assert!(reader.finish().ja4.is_none(), "another may have come before");
+    let mut initial = TlsReader::new(Start::Known, Start::Known);
+    initial.gap(C);
+    initial.feed(C, &record(22, 0x0301, &message(1, &client_hello(&[(43, &[2, 3, 4])]))));
+    assert!(initial.finish().ja4.is_some(), "only a first hello has a record of TLS 1.0");
+    let mut answered = TlsReader::new(Start::Unknown, Start::Known);
+    answered.feed(C, &second);
+    answered.feed(S, &handshake(2, &server_hello(0x0303, 0x1301, &[VERSIONS_1_3])));
+    assert!(answered.finish().ja4.is_some(), "the server asked for no other");
     reader.feed(S, &handshake(2, &asked));
     let facts = reader.finish();
     assert_eq!((facts.ja3, facts.ja4, facts.early_data_offered), (None, None, None));
     assert_eq!(facts.version_offered, Some(TlsVersion(0x0304)));
+    let again = client_hello(&[(0xff01, &[12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])]);
+    let mut renegotiated = TlsReader::new(Start::Unknown, Start::Unknown);
+    renegotiated.feed(C, &handshake(1, &again));
+    let facts = renegotiated.finish();
+    assert!(facts.client_hello && facts.ja4.is_none() && facts.ciphers_offered.is_none());
 }
