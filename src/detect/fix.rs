@@ -39,7 +39,8 @@ fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     }
     // The answer to a logon that fails.
     let first = heard.side == Side::Server && !heard.late;
-    message.facts.refused = first && matches!(kind, LOGOUT | REJECT);
+    message.taken = !matches!(kind, LOGOUT | REJECT);
+    message.facts.refused = first && !message.taken;
     Ok(message)
 }
 
@@ -81,6 +82,7 @@ static INFO: Info = Info {
 mod tests {
     use super::*;
     use crate::detect::whole::bench::{C, S, hear_streams, is_choosy, late, stream};
+    use crate::detect::{Start, check::hear_from};
 
     fn message(version: &str, fields: &str) -> Vec<u8> {
         let fields = fields.replace('|', "\x01");
@@ -115,6 +117,8 @@ mod tests {
         let logout = message("FIX.4.4", "35=5|49=B|56=A|58=no|");
         let heard = hear_streams(&FIX, &[(C, &taken), (S, &logout)]);
         assert_eq!((heard.refused, heard.credentials), (true, Credentials::NONE));
+        let heard = hear_from(&FIX, &[(C, &taken), (S, &logout)], Start::Unknown);
+        assert!(!heard.refused, "it may have been the end of a session");
     }
 
     #[test]

@@ -97,13 +97,16 @@ pub(super) struct Learnt {
     pub(super) facts: Facts,
     /// The next message may tell more, even if both sides have spoken.
     pub(super) more: bool,
+    /// A server that says so has taken the session.
+    pub(super) taken: bool,
     /// A new layer begins, or nothing more can be learnt.
     pub(super) next: Option<Next>,
 }
 
 impl Learnt {
     /// Nothing.
-    pub(super) const NOTHING: Self = Self { facts: Facts::NONE, more: false, next: None };
+    pub(super) const NOTHING: Self =
+        Self { facts: Facts::NONE, more: false, taken: true, next: None };
 
     /// Facts, and nothing more to come.
     pub(super) const fn facts(facts: Facts) -> Self {
@@ -112,7 +115,12 @@ impl Learnt {
 
     /// Facts, and the next message may tell more.
     pub(super) const fn more(facts: Facts) -> Self {
-        Self { facts, more: true, next: None }
+        Self { facts, more: true, ..Self::NOTHING }
+    }
+
+    /// Facts of a message that leaves open what the server thinks of the session; the next one may tell.
+    pub(super) const fn undecided(facts: Facts) -> Self {
+        Self { facts, more: true, taken: false, next: None }
     }
 }
 
@@ -211,7 +219,8 @@ impl<G: Grammar> Detector for G {
         let sealed = found.encryption.filter(|e| *e != Encryption::Plaintext);
         let facts = Facts {
             fits: true,
-            accepted: (side == Side::Server && !learnt.facts.refused) || learnt.facts.accepted,
+            accepted: (side == Side::Server && learnt.taken && !learnt.facts.refused)
+                || learnt.facts.accepted,
             encryption: learnt.facts.encryption.or(sealed),
             reason: learnt.facts.reason.or(Self::REASON),
             ..learnt.facts

@@ -172,7 +172,11 @@ fn hear_client(talk: &mut Talk<'_>, line: &[u8]) -> Means {
     let Some((tag, rest)) = tagged(line) else { return Means::Nothing };
     let Some((word, means)) = lines::meaning(COMMANDS, rest) else { return Means::Nothing };
     if matches!(word, "STARTTLS" | "LOGIN" | "AUTHENTICATE") {
-        *talk.note() = lines::hash(tag);
+        let tag = lines::hash(tag);
+        if *talk.note() == !tag {
+            talk.refused_before();
+        }
+        *talk.note() = tag;
     }
     let mut words = words(rest).skip(1);
     match word {
@@ -214,6 +218,11 @@ fn hear_server(talk: &mut Talk<'_>, line: &[u8]) -> Means {
         Some(b"NO" | b"BAD") if mine && talk.asked() => Means::Denies,
         Some(b"OK") if mine => Means::Accepts,
         Some(b"NO" | b"BAD") if mine => Means::Refuses("tag NO"),
+        // Its command comes later: the packets were out of order.
+        Some(b"NO" | b"BAD") if !talk.logging_in() && !talk.asked() => {
+            *talk.note() = !lines::hash(tag);
+            Means::Fits
+        }
         Some(b"OK" | b"NO" | b"BAD") => Means::Fits,
         _ => Means::Nothing,
     }
@@ -417,6 +426,11 @@ mod tests {
         }
         let heard = begun(&[(C, b"a1 LOGIN bob x\r\n"), (S, b"a1 NO [AUTHENTICATIONFAILED]\r\n")]);
         assert!(heard.refused);
+        let no: Line<'_> = (S, b"a1 NO [AUTHENTICATIONFAILED]\r\n");
+        let capability: Line<'_> = (C, b"a0 CAPABILITY\r\n");
+        let heard = begun(&[capability, no, (C, b"a1 LOGIN bob x\r\n")]);
+        assert!(heard.refused, "the packets were out of order");
+        assert!(!begun(&[capability, no, (C, b"a2 LOGIN bob x\r\n")]).refused);
         let heard =
             hear(&Imap, &[(S, b"* PREAUTH [CAPABILITY IMAP4rev1] hi\r\n"), (C, b"1 NOOP\r\n")]);
         assert_eq!(heard.encryption, Some(Encryption::Plaintext));

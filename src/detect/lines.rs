@@ -232,6 +232,11 @@ impl Talk<'_> {
         self.0.flags & LOGGING_IN != 0
     }
 
+    /// The login that the client will ask for, or asks for now, was refused: the answer came first.
+    pub(super) const fn refused_before(&mut self) {
+        self.0.flags |= REFUSED_BEFORE;
+    }
+
     /// Whether the client goes on in clear.
     pub(super) const fn used(&self) -> bool {
         self.0.flags & USED != 0
@@ -265,7 +270,11 @@ impl Talk<'_> {
 
     /// A status line answers the oldest command; whether it was the last one.
     pub(super) fn answered(&mut self) -> bool {
+        self.0.flags &= !REFUSED_BEFORE;
         let waiting = &mut self.0.words[WAITING];
+        if *waiting == 0 && self.0.flags & LATE == 0 {
+            self.0.flags |= ANSWERED_BEFORE;
+        }
         *waiting = waiting.saturating_sub(1);
         *waiting == 0
     }
@@ -396,7 +405,10 @@ fn heard(dialect: &dyn Dialect, talk: &mut Talk<'_>, side: Side, line: &[u8]) ->
     }
     if side == Side::Client {
         let waiting = &mut talk.0.words[WAITING];
-        *waiting = waiting.saturating_add(1);
+        // The packets were out of order: its answer came first.
+        let answered = talk.0.flags & ANSWERED_BEFORE != 0;
+        *waiting = waiting.saturating_add(u32::from(!answered));
+        talk.0.flags &= !ANSWERED_BEFORE;
     }
     Heard::Means(dialect.hear(talk, side, line))
 }
@@ -445,8 +457,9 @@ fn apply(
         Means::Leaves if talk.0.flags & (ASKED | DENIED) != 0 => {}
         Means::Leaves => facts = talk.settle(facts),
         Means::Secret(kind, constant) => {
-            talk.0.flags |= LOGGING_IN | USED;
-            facts = Facts { credentials: kind, ..talk.settle(facts) };
+            let refused = talk.0.flags & REFUSED_BEFORE != 0;
+            talk.0.flags |= if refused { USED } else { LOGGING_IN | USED };
+            facts = Facts { credentials: kind, refused, ..talk.settle(facts) };
             facts.mark = point(names.secret, constant);
         }
         Means::Sasl { mechanism, given } => {
@@ -480,6 +493,9 @@ fn apply(
         Means::Refuses(constant) => {
             talk.0.flags &= !LOGGING_IN;
             talk.0.words[MECHANISM] = 0;
+            if talk.0.flags & ANSWERED_BEFORE != 0 {
+                talk.refused_before();
+            }
             facts = Facts { refused: true, ..talk.settle(facts) };
             facts.mark = point(names.refused, constant);
         }
@@ -563,6 +579,8 @@ const SETTLED: u16 = 1 << 5;
 const USED: u16 = 1 << 6;
 const LOGGING_IN: u16 = 1 << 7;
 const LATE: u16 = 1 << 8;
+const REFUSED_BEFORE: u16 = 1 << 9;
+const ANSWERED_BEFORE: u16 = 1 << 10;
 
 // Words.
 const MECHANISM: usize = 0;

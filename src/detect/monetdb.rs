@@ -1,10 +1,12 @@
 //! The MAPI of `MonetDB`. <https://www.monetdb.org/documentation/user-guide/client-interfaces/>
 //!
-//! Blocks behind a two-byte length; the server's first one is the challenge, in which it names itself.
+//! Blocks behind a two-byte length; the server's first one is the challenge, in which it names itself, and its second one
+//! tells what it thinks of the login.
+use super::fit::{holds, mark};
 use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info};
 use super::{Directions, Facts};
 use crate::{
-    bytes::{Cursor, is_text},
+    bytes::{Cursor, Short, is_text},
     detect::Info,
     model::{Credentials, Side},
 };
@@ -17,9 +19,16 @@ impl Grammar for Monetdb {
 
     fn message(&self, place: Place, bytes: &[u8]) -> Read {
         let mut c = Cursor::new(bytes);
+        demand!(!place.late);
+        if !place.opening {
+            return match place.side {
+                Side::Client => Ok(Some(Message::rest("monetdb.query"))),
+                Side::Server => Ok(Some(Message::new(block(&mut c)?, 0, "monetdb.answer", ""))),
+            };
+        }
         let mut before = 0_usize;
         // Clients since 2023 send empty blocks before they answer, so that a server of TLS gives up at once.
-        if place.side == Side::Client && place.opening && c.peek()? == 0 {
+        if place.side == Side::Client && c.peek()? == 0 {
             demand!(c.rest().iter().take(EMPTY_BYTES).all(|byte| *byte == 0));
             c.skip(EMPTY_BYTES)?;
             before = EMPTY_BYTES;
@@ -27,7 +36,7 @@ impl Grammar for Monetdb {
         let header = c.u16_le()?;
         let length = usize::from(header >> 1);
         // The low bit: last block of its message.
-        demand!(place.opening && header & 1 == 1 && (16..=BLOCK_BYTES_MAX).contains(&length));
+        demand!(header & 1 == 1 && (16..=BLOCK_BYTES_MAX).contains(&length));
         demand!(is_text(c.rest().get(..length).unwrap_or_else(|| c.rest())));
         let text = c.take(length)?;
         let mut words = text.split(|b| *b == b':');
@@ -45,13 +54,39 @@ impl Grammar for Monetdb {
     }
 
     fn learn(&self, _: &mut [u32; 6], side: Side, bytes: &[u8]) -> Learnt {
+        if side == Side::Server {
+            return answer(bytes);
+        }
         let plain = bytes.windows(7).any(|w| w.eq_ignore_ascii_case(b"{plain}"));
-        let credentials = match side {
-            Side::Client if plain => Credentials::PASSWORD_CLEARTEXT,
-            Side::Client => Credentials::PASSWORD_HASH_CHALLENGE,
-            Side::Server => Credentials::NONE,
+        let credentials = if bytes.is_empty() {
+            Credentials::NONE
+        } else if plain {
+            Credentials::PASSWORD_CLEARTEXT
+        } else {
+            Credentials::PASSWORD_HASH_CHALLENGE
         };
-        Learnt::facts(Facts { credentials, ..Facts::NONE })
+        Learnt::more(Facts { credentials, ..Facts::NONE })
+    }
+}
+
+/// Length of a block, its header included.
+fn block(c: &mut Cursor<'_>) -> Result<usize, Short> {
+    let header = c.u16_le()?;
+    Ok(usize::from(header >> 1).saturating_add(2))
+}
+
+/// What a block of the server says of the session: a challenge and a redirection leave it open, an error ends it.
+fn answer(bytes: &[u8]) -> Learnt {
+    let text = bytes.get(2..).unwrap_or_default();
+    let challenge = [&b":mserver:"[..], b":merovingian:"];
+    match text.first() {
+        Some(b'!') => {
+            let found = mark("monetdb.refused", Side::Server, 0, bytes.len(), "error");
+            Learnt::facts(Facts { refused: true, mark: Some(found), ..Facts::NONE })
+        }
+        Some(b'^' | b'#') => Learnt::undecided(Facts::NONE),
+        _ if challenge.iter().any(|name| holds(text, name)) => Learnt::undecided(Facts::NONE),
+        _ => Learnt::NOTHING,
     }
 }
 
@@ -95,6 +130,33 @@ mod tests {
         let heard = hear(&Monetdb, &[(S, &challenge), (C, &after)]);
         assert_eq!(heard.credentials, Credentials::PASSWORD_HASH_CHALLENGE, "empty blocks first");
         assert_eq!(heard.fits, [true, true]);
+        for (words, refused) in [
+            (vec![block("")], false),
+            (
+                vec![block("!InvalidCredentialsException:checkCredentials:invalid credentials\n")],
+                true,
+            ),
+            // The proxy in front of several databases sends the client to one, which asks again.
+            (
+                vec![
+                    block("^mapi:merovingian://proxy?database=demo\n"),
+                    challenge.clone(),
+                    block("!no\n"),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    block("^mapi:merovingian://proxy?database=demo\n"),
+                    challenge.clone(),
+                    block(""),
+                ],
+                false,
+            ),
+        ] {
+            let heard = hear(&Monetdb, &[(S, &challenge), (C, &response), (S, &words.concat())]);
+            assert_eq!((heard.refused, heard.fits), (refused, [true, true]), "{words:02x?}");
+        }
         denies(
             &Monetdb,
             Transport::Tcp,

@@ -24,16 +24,9 @@ impl Detector for Openvpn {
         let side = if view.client.bytes.is_empty() { Side::Server } else { Side::Client };
         let said = view.side(side);
         if said.start == Start::Unknown {
-            return running(side, said);
+            return late(view);
         }
-        let reset = probe_first(view, may_begin, |side, packet| {
-            let constant = reset(side, packet).ok().flatten()?;
-            let rule = match side {
-                Side::Client => "openvpn.client_reset",
-                Side::Server => "openvpn.server_reset",
-            };
-            Some(Proof { rule, constant, encryption: Encryption::OtherEncrypted })
-        });
+        let reset = probe_first(view, may_begin, begun);
         match reset {
             Probe::No if view.transport == Transport::Udp => running(side, said),
             answer => answer,
@@ -47,9 +40,49 @@ impl Detector for Openvpn {
             let goes_on = matches!(opcode, Some(CONTROL | ACK | WRAPPED_CLIENT_KEY));
             let opens = reset(side, packet).is_ok_and(|found| found.is_some());
             let accepted = side == Side::Server;
-            let data = Packet::read(packet).is_ok_and(|found| found.is_some());
+            let data = is_data(packet.bytes);
             (opens || goes_on || data || late).then_some(Facts { accepted, ..Facts::FITS })
         })
+    }
+}
+
+/// A whole reset.
+fn begun(side: Side, packet: &Datagram<'_>) -> Option<Proof> {
+    let constant = reset(side, packet).ok().flatten()?;
+    let rule = match side {
+        Side::Client => "openvpn.client_reset",
+        Side::Server => "openvpn.server_reset",
+    };
+    Some(Proof { rule, constant, encryption: Encryption::OtherEncrypted })
+}
+
+/// Joined late: either side tells, where the other stands within a packet, or has sent too few.
+fn late(view: &View<'_>) -> Probe {
+    let [client, server] = [Side::Client, Side::Server].map(|side| {
+        let said = view.side(side);
+        match heads(said).next().filter(Datagram::is_whole) {
+            Some(first) => match begun(side, &first) {
+                Some(proof) => first.matched(side, proof),
+                None => running(side, said),
+            },
+            None => running(side, said),
+        }
+    });
+    match (client, server) {
+        (Probe::Match(_), _) => client,
+        (_, Probe::Match(_)) | (Probe::No, _) => server,
+        _ => client,
+    }
+}
+
+/// Whether a packet of a session known by its others may be one of data: the number of the peer may be any.
+fn is_data(packet: &[u8]) -> bool {
+    match packet {
+        [first, _, _, _, a, b, c, d, sealed @ ..] if first >> 3 == DATA_V2 => {
+            let counter = u32::from_be_bytes([*a, *b, *c, *d]);
+            counter < COUNTER_MAX && sealed.get(..16).is_some_and(looks_sealed)
+        }
+        _ => false,
     }
 }
 
@@ -457,6 +490,21 @@ mod tests {
     }
 
     #[test]
+    fn late_over_tcp_each_side_may_tell() {
+        let late = |lines: &[(Side, &[u8])]| hear_from(&Openvpn, lines, Start::Unknown).rules;
+        let (client, server) = (said(&[&client(&[])]), said(&[&server(&[])]));
+        assert_eq!(late(&[(Side::Client, &client)]), ["openvpn.client_reset"]);
+        assert_eq!(late(&[(Side::Server, &server)]), ["openvpn.server_reset"]);
+        // The ClientHello was sent before it was watched, or only its tail was seen.
+        let hello = [&b"\x20\x90ession\xff\x00\0\0\0\x01\x16\x03\x03"[..], &noise(40)].concat();
+        let (tail, hello) = (noise(60), said(&[&hello]));
+        for other in [&tail[..], b"\0\x10\x28"] {
+            let lines = [(Side::Client, other), (Side::Server, &hello)];
+            assert_eq!(late(&lines), ["openvpn.control"]);
+        }
+    }
+
+    #[test]
     fn an_answer_establishes_and_another_protocol_does_not() {
         let open = said(&[&client(&[])]);
         let heard =
@@ -465,6 +513,9 @@ mod tests {
             (heard.encryption, heard.fits),
             (Some(Encryption::OtherEncrypted), [true, true])
         );
+        let data = [&b"\x48\xa0\xf3\xda\0\0\0\x01"[..], &noise(32)].concat();
+        let heard = hear(&Openvpn, &[(Side::Client, &open), (Side::Server, &said(&[&data]))]);
+        assert_eq!(heard.fits, [true, true], "data of a peer of any number");
         let heard = hear(&Openvpn, &[(Side::Client, &open), (Side::Server, b"\0\x06HTTP/1")]);
         assert_eq!((heard.fits, heard.mismatch), ([true, false], [false, true]));
     }

@@ -289,7 +289,7 @@ mod tests {
     fn logins() {
         let hash = Credentials::PASSWORD_HASH_CHALLENGE;
         let apop: &[u8] = b"APOP mrose c4c9334bac560ecc979e58001b3e22fb\r\n";
-        let cases: [(&[Line<'_>], Credentials, bool); 5] = [
+        let cases: [(&[Line<'_>], Credentials, bool); 6] = [
             (&[(C, USER), (S, OK), (C, PASS), (S, OK)], Credentials::PASSWORD_CLEARTEXT, false),
             (
                 &[(C, USER), (S, OK), (C, PASS), (S, b"-ERR no\r\n")],
@@ -303,6 +303,12 @@ mod tests {
                 false,
             ),
             (&[(C, USER), (S, OK), (C, b"QUIT\r\n"), (S, OK)], Credentials::NONE, false),
+            // The packets were out of order.
+            (
+                &[(C, USER), (S, OK), (S, b"-ERR\r\n"), (C, PASS), (C, b"QUIT\r\n"), (S, OK)],
+                Credentials::PASSWORD_CLEARTEXT,
+                true,
+            ),
         ];
         for (lines, credentials, refused) in cases {
             let heard = begun(lines);

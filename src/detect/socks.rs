@@ -199,9 +199,9 @@ fn granted(state: &FollowState, length: usize) -> Step {
         let facts = Facts { encryption, accepted: true, ..fit::CLEAR };
         return Step { consumed: length, facts, next: Next::Done };
     }
-    // A client that was seen has asked by now, unless the directions were captured apart.
+    // A client whose beginning was seen has asked by now, unless the directions were captured apart.
     let [client, _] = state.phase;
-    let other = if client == GREETED { OtherSide::Somewhere } else { OtherSide::Here };
+    let other = if client == ASKED { OtherSide::Here } else { OtherSide::Somewhere };
     layer(length, other)
 }
 

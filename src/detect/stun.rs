@@ -34,12 +34,12 @@ impl Detector for Stun {
         let at = usize::from(side == Side::Server);
         let Some((message, consumed)) = next(said.bytes) else { return Step::WAIT };
         let first = state.phase.get(at) == Some(&0);
-        let [messages, others, ..] = &mut state.words;
+        let [messages, others, login, failed, ..] = &mut state.words;
         *messages = messages.saturating_add(1);
         let step = match Message::read(message) {
             Some(found) => {
                 *others = 0;
-                Step::read(consumed, found.facts(side))
+                Step::read(consumed, found.facts(side, [login, failed]))
             }
             None if is_dtls(message) => {
                 let next = Next::Layer { upgrade: None, other: OtherSide::Here };
@@ -120,6 +120,10 @@ struct Message {
     kind: u16,
     cookie: bool,
     long_term: bool,
+    /// A part of the transaction's number, never zero.
+    transaction: u32,
+    /// Why a request failed; zero where it does not say.
+    error: u16,
 }
 
 impl Message {
@@ -128,34 +132,51 @@ impl Message {
         let mut c = Cursor::new(bytes);
         let (kind, length) = (c.u16_be().ok()?, usize::from(c.u16_be().ok()?));
         let cookie = c.array().ok()? == COOKIE;
-        c.skip(12).ok()?;
+        let [.., a, b, d, e] = c.array::<12>().ok()?;
+        let transaction = u32::from_be_bytes([a, b, d, e]) | 1;
         if !is_type(kind) || length != c.left() || (!cookie && !CLASSIC.contains(&kind)) {
             return None;
         }
-        let (mut attributes, mut seen) = (0_u32, [false; 2]);
+        let (mut attributes, mut seen, mut error) = (0_u32, [false; 2], 0);
         while !c.is_empty() {
             let (name, size) = (c.u16_be().ok()?, usize::from(c.u16_be().ok()?));
             if !cookie && !matches!(name, 1..=0x0fff | 0x8000..=0x8fff) {
                 return None;
             }
-            c.take(size).ok()?;
+            let value = c.take(size).ok()?;
+            if name == ERROR_CODE
+                && let [_, _, class, number, ..] = value
+            {
+                error = u16::from(*class).saturating_mul(100).saturating_add(u16::from(*number));
+            }
             // Values are padded to four bytes.
             c.take(c.left().min(size.wrapping_neg() & 3)).ok()?;
             seen = [seen[0] || name == REALM, seen[1] || name == INTEGRITY];
             attributes = attributes.saturating_add(1);
         }
         let enough = cookie && length % 4 == 0 || attributes > 0;
-        enough.then_some(Self { kind, cookie, long_term: seen == [true, true] })
+        let long_term = seen == [true, true];
+        enough.then_some(Self { kind, cookie, long_term, transaction, error })
     }
 
-    fn facts(&self, side: Side) -> Facts {
+    /// `login`: the transaction of the latest request with a login; `failed`: that of the latest request that lacked one.
+    fn facts(&self, side: Side, [login, failed]: [&mut u32; 2]) -> Facts {
         match self.kind & CLASS {
             SUCCESS => Facts { accepted: true, ..fit::CLEAR },
-            // A first request without a login is answered with an error, too.
             REQUEST if self.long_term => {
                 let found = mark("stun.login", side, 0, HEADER_BYTES, "MESSAGE-INTEGRITY");
                 let credentials = Credentials::PASSWORD_HASH_CHALLENGE;
-                Facts { credentials, mark: Some(found), ..fit::CLEAR }
+                *login = self.transaction;
+                // The packets may be out of order.
+                let refused = *failed == self.transaction;
+                Facts { credentials, refused, mark: Some(found), ..fit::CLEAR }
+            }
+            // A first request without a login is answered like this, and a login with an old nonce: both are tried again,
+            // and what becomes of that tells the outcome.
+            ERROR if self.error == STALE_NONCE => Facts { fits: false, ..fit::CLEAR },
+            ERROR if self.error == UNAUTHENTICATED && *login != self.transaction => {
+                *failed = self.transaction;
+                Facts { fits: false, ..fit::CLEAR }
             }
             ERROR => Facts { refused: true, ..fit::CLEAR },
             _ => fit::CLEAR,
@@ -201,7 +222,10 @@ const INDICATION: u16 = 0x0010;
 const SUCCESS: u16 = 0x0100;
 const ERROR: u16 = 0x0110;
 const INTEGRITY: u16 = 0x0008;
+const ERROR_CODE: u16 = 0x0009;
 const REALM: u16 = 0x0014;
+const UNAUTHENTICATED: u16 = 401;
+const STALE_NONCE: u16 = 438;
 
 static INFO: Info = Info {
     name: "stun",
@@ -287,6 +311,23 @@ mod tests {
         let heard = to(&[(C, &message(3, b"")), (S, &error), (C, &login), (S, &success)]);
         assert!(!heard.refused && heard.credentials == Credentials::PASSWORD_HASH_CHALLENGE);
         assert!(to(&[(C, &login), (S, &error)]).refused);
+        let failed = |code: u8| message(0x113, &[0, 9, 0, 4, 0, 0, 4, code]);
+        let other = |mut bytes: Vec<u8>| {
+            bytes[19] ^= 0xff;
+            bytes
+        };
+        for (answer, refused) in [
+            (failed(1), true),
+            (failed(41), true),
+            (failed(38), false),
+            // It answered the first request, whichever came to us first.
+            (other(failed(1)), false),
+            (other(failed(3)), true),
+        ] {
+            for order in [[(C, &login[..]), (S, &answer)], [(S, &answer), (C, &login)]] {
+                assert_eq!(to(&order).refused, refused, "{answer:02x?}");
+            }
+        }
         let record = framed(&[&b"\x16\xfe\xff\0\0\0\0\0\0\0\0\0\x04"[..], b"abcd"].concat());
         let (ask, answer) = (framed(&message(1, b"")), framed(&message(0x101, b"")));
         let heard = to(&[(C, &ask), (S, &answer), (C, &record)]);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bytes::Cursor,
-    model::{Credentials, Encryption, PlaintextReason, Side, Transport},
+    model::{Credentials, Encryption, PlaintextReason, Side, Transport, tls::RecordHeader},
 };
 use packets::{
     BATCH, HEADER_BYTES, Header, LOGIN7, Login, OLD_LOGIN, PRELOGIN, RESPONSE, RPC, SSPI, TOKEN,
@@ -45,6 +45,7 @@ fn see_client(said: Said<'_>) -> Read<Match> {
     let late = said.start == Start::Unknown;
     let found = |rule, length, constant| mark(rule, Side::Client, 0, length, constant);
     Ok(match header.kind {
+        PRELOGIN if late && is_record(&c)? => wrapped(c, header, Side::Client)?,
         PRELOGIN => {
             packets::prelogin(&mut c, header.body)?;
             Match { encryption: None, mark: found("tds.prelogin", c.at(), "PRELOGIN") }
@@ -67,7 +68,11 @@ fn see_client(said: Said<'_>) -> Read<Match> {
 
 fn see_server(said: Said<'_>) -> Read<Match> {
     let mut c = Cursor::new(said.bytes);
-    let header = Header::read(&mut c, &[RESPONSE])?;
+    let late = said.start == Start::Unknown;
+    let header = Header::read(&mut c, if late { &[RESPONSE, PRELOGIN] } else { &[RESPONSE] })?;
+    if header.kind == PRELOGIN {
+        return wrapped(c, header, Side::Server);
+    }
     if c.peek()? == 0 {
         packets::prelogin(&mut c, header.body)?;
         let found = mark("tds.prelogin", Side::Server, 0, c.at(), "PRELOGIN");
@@ -84,11 +89,22 @@ fn see_server(said: Said<'_>) -> Read<Match> {
     Ok(store::plaintext(mark("tds.response", Side::Server, 0, c.at(), "tokens, DONE")))
 }
 
+/// Joined late: a packet that carries a record of a TLS handshake, to its end or beyond.
+fn wrapped(mut c: Cursor<'_>, header: Header, side: Side) -> Read<Match> {
+    let record = RecordHeader::read(c.array()?);
+    let handshake =
+        |kind| matches!(kind, RecordHeader::HANDSHAKE | RecordHeader::CHANGE_CIPHER_SPEC);
+    need(record.is_some_and(|record| handshake(record.kind) && record.length > 0))?;
+    need(header.body > RecordHeader::BYTES)?;
+    let found = mark("tds.tls-handshake", side, 0, c.at(), "TLS in PRELOGIN");
+    Ok(Match { encryption: None, mark: found })
+}
+
 fn from_client(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
     let mut c = Cursor::new(bytes);
     let header = Header::read(&mut c, CLIENT_KINDS)?;
     let consumed = header.body.saturating_add(HEADER_BYTES);
-    if header.kind == PRELOGIN && store::has_spoken(state, Side::Client) {
+    if header.kind == PRELOGIN && (store::has_spoken(state, Side::Client) || is_record(&c)?) {
         return handshake(state, &mut c, Side::Client);
     }
     let mut facts = Facts::FITS;
@@ -141,7 +157,7 @@ fn from_server(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
     let mut c = Cursor::new(bytes);
     let header = Header::read(&mut c, &[RESPONSE, PRELOGIN])?;
     let consumed = header.body.saturating_add(HEADER_BYTES);
-    if store::has_spoken(state, Side::Server) && (header.kind == PRELOGIN || is_record(&c)?) {
+    if header.kind == PRELOGIN || store::has_spoken(state, Side::Server) && is_record(&c)? {
         return handshake(state, &mut c, Side::Server);
     }
     need(header.kind == RESPONSE)?;
@@ -179,7 +195,9 @@ fn from_server(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
 /// Whether a record of a TLS handshake stands here: old servers send it in responses.
 fn is_record(c: &Cursor<'_>) -> Read<bool> {
     let mut ahead = *c;
-    Ok(ahead.u8()? == TLS_HANDSHAKE && ahead.u8()? == TLS_MAJOR)
+    let kind = ahead.u8()?;
+    let handshake = matches!(kind, RecordHeader::HANDSHAKE | RecordHeader::CHANGE_CIPHER_SPEC);
+    Ok(handshake && ahead.u8()? == TLS_MAJOR)
 }
 
 /// A TLS handshake begins inside the packet at hand.
@@ -221,7 +239,6 @@ const CLIENT_KINDS: &[u8] = &[BATCH, OLD_LOGIN, RPC, TOKEN, TRANSACTION, LOGIN7,
 /// A packet that a result fills is at least so long.
 const RESULT_BYTES_MIN: usize = 512;
 const UPGRADE: &str = "tds-prelogin";
-const TLS_HANDSHAKE: u8 = 0x16;
 const TLS_MAJOR: u8 = 3;
 
 // Values of ENCRYPTION.

@@ -242,12 +242,14 @@ fn sealed_alert(bytes: &[u8]) -> Option<usize> {
     Some(cursor.at())
 }
 
-/// Joined late, and all that one side ever said is one record of application data, from its first byte to its last (2^-40).
+/// Joined late, and all that one side ever said is one record of application data, from its first byte to its last (2^-40):
+/// too short a one for the login of TDS, which may be the only thing sealed there.
 fn one_record(view: &View<'_>) -> Probe {
     let whole = |said: Said<'_>| {
         let mut cursor = Cursor::new(said.bytes);
         let header = RecordHeader::read(cursor.array().ok()?).filter(|h| is_data(*h))?;
-        let all = usize::from(header.length) == cursor.left() && cursor.left() >= SEALED_BYTES_MIN;
+        let all = usize::from(header.length) == cursor.left()
+            && (SEALED_BYTES_MIN..SEALED_LOGIN_BYTES_MIN).contains(&cursor.left());
         (all && said.start == Start::Unknown).then_some(cursor.at())
     };
     for side in [Side::Client, Side::Server] {
@@ -336,6 +338,8 @@ static INFO: Info = Info {
 
 /// Explicit nonce and tag: no AEAD record of TLS 1.2 is shorter.
 const SEALED_BYTES_MIN: usize = 24;
+/// LOGIN7 without any name ([MS-TDS] 2.2.6.4) behind its packet's header, and a tag.
+const SEALED_LOGIN_BYTES_MIN: usize = 86 + 8 + 16;
 
 #[cfg(test)]
 mod tests {

@@ -92,6 +92,8 @@ pub(super) struct Message {
     pub(super) facts: Facts,
     /// Whether later messages will tell more, though both sides have spoken.
     pub(super) more: bool,
+    /// Whether a server that sends it has taken the session.
+    pub(super) taken: bool,
     /// Upgrade that begins behind it.
     pub(super) layer: Option<&'static str>,
 }
@@ -105,6 +107,7 @@ impl Message {
             encryption: Encryption::Plaintext,
             facts: Facts::NONE,
             more: false,
+            taken: true,
             layer: None,
         }
     }
@@ -164,7 +167,8 @@ impl Detector for Protocol {
                 let alone = self.turns != Turns::Both && taken && !message.more;
                 let facts = Facts {
                     fits: true,
-                    accepted: message.facts.accepted || (taken && !message.facts.refused),
+                    accepted: message.facts.accepted
+                        || (taken && message.taken && !message.facts.refused),
                     reason: message.facts.reason.or(Some(PlaintextReason::NoInBandUpgrade)),
                     ..message.facts
                 };

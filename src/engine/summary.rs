@@ -496,11 +496,12 @@ fn is_whole<T>(flow: &Flow<T>) -> bool {
     is_gapless(flow) && (begun || flow.key.transport != Transport::Tcp)
 }
 
-/// Whether both directions were seen without a gap or a cut.
+/// Whether both directions were seen without a gap or a cut, as far as the other end acknowledged them.
 fn is_gapless<T>(flow: &Flow<T>) -> bool {
-    flow.directions.iter().all(|direction| {
+    flow.directions.iter().zip(flow.directions.iter().rev()).all(|(direction, other)| {
         let (tally, exact) = direction.elected();
-        exact && tally.packets > 0 && tally.truncated == 0
+        let missed = other.acked.is_some_and(|(_, ack)| tally.coverage.ends_before(ack));
+        exact && !missed && tally.packets > 0 && tally.truncated == 0
     })
 }
 

@@ -79,6 +79,11 @@ impl Coverage {
         self.count == 0 && !self.overflow
     }
 
+    /// Whether more was acknowledged than was seen, an unseen FIN aside.
+    pub const fn ends_before(&self, ack: u32) -> bool {
+        self.begun && before(self.end.wrapping_add(1), ack)
+    }
+
     /// Whether anything was seen.
     pub const fn has_begun(&self) -> bool {
         self.begun

@@ -13,8 +13,11 @@ const HELD_BYTES_MAX: usize = 64 * 1024;
 /// A hole that the receiver has acknowledged and that this many later segments did not fill was lost to us.
 const HELD_ACKED_MAX: usize = 4;
 
-/// A hole older than this was lost to us.
+/// A hole older than this was lost to us,
 const HOLE_AGE_NS_MAX: u64 = 500_000_000;
+
+/// unless the receiver misses it, too: then it is sent again after one second, three and seven (RFC 6298 section 5).
+const HOLE_AGE_RESENT_NS_MAX: u64 = 8_000_000_000;
 
 /// One direction's unread bytes. TCP by sequence number; UDP as datagrams behind two-byte lengths.
 #[derive(Default)]
@@ -191,8 +194,10 @@ impl Stream {
         if self.held.is_empty() {
             return false;
         }
+        let resent = acked.is_some_and(|ack| ack == next);
         let acked = acked.is_some_and(|ack| ack.wrapping_sub(next).cast_signed() > 0);
-        let old = now.since(self.hole_since) > HOLE_AGE_NS_MAX;
+        let age = if resent { HOLE_AGE_RESENT_NS_MAX } else { HOLE_AGE_NS_MAX };
+        let old = now.since(self.hole_since) > age;
         let full = self.held.len() >= HELD_SEGMENTS_MAX || self.held_bytes() >= HELD_BYTES_MAX;
         old || full || acked && self.held.len() >= HELD_ACKED_MAX
     }
@@ -349,6 +354,18 @@ mod tests {
         assert!(s.has_lost(None, Timestamp(600_000_000)));
         assert_eq!(s.jump(), Some(Gap::Broken { lost: 8 }));
         assert_eq!((s.unread(), s.offset(), s.has_known_start()), (&b"kl"[..], 10, false));
+    }
+
+    #[test]
+    fn what_the_receiver_misses_too_is_waited_for_until_it_is_sent_again() {
+        let mut s = begun();
+        s.push(100, b"ab", NOW);
+        s.push(110, b"kl", NOW);
+        let missed = Some(102);
+        assert!(!s.has_lost(missed, Timestamp(1_700_000_000)));
+        assert!(s.has_lost(missed, Timestamp(9_000_000_000)));
+        assert_eq!(s.push(102, b"cdefghij", Timestamp(1_700_000_000)), Pushed::Grown);
+        assert_eq!(s.unread(), b"abcdefghijkl");
     }
 
     #[test]
