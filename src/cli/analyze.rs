@@ -30,7 +30,7 @@ use crate::{
         error::shown,
     },
     model::record::Record,
-    output::{JsonLines, Report, report::is_clear, table},
+    output::{Inventory, JsonLines, Report, inventory, report::is_clear, table},
     wire,
 };
 
@@ -43,6 +43,13 @@ pub(super) struct AnalyzeArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Print the inventory of TLS servers instead: versions, suites, groups, certificates, post-quantum share
+    #[arg(long)]
+    inventory: bool,
+    /// Days ahead that the inventory looks for certificates to expire
+    #[arg(long, default_value_t = 30, value_name = "DAYS", requires = "inventory",
+          value_parser = clap::value_parser!(i64).range(0..=36_500))]
+    expiring_days: i64,
     /// Write one JSON record per flow to this file (- for standard output)
     #[arg(long, value_name = "OUT.jsonl")]
     flows: Option<PathBuf>,
@@ -71,8 +78,10 @@ enum Format {
     Json,
     /// One record per flow
     Jsonl,
-    /// Plaintext edges as CSV
+    /// Plaintext edges, or servers of the inventory, as CSV
     Csv,
+    /// The inventory as a Cryptography Bill of Materials (`CycloneDX` 1.6 JSON)
+    Cbom,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,6 +99,7 @@ struct Run<'a> {
     args: &'a AnalyzeArgs,
     config: Config,
     report: Report,
+    inventory: Option<Inventory>,
     outputs: Vec<Output>,
     found: bool,
     failed: bool,
@@ -115,6 +125,7 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
         args,
         config: settings.config,
         report: Report::default(),
+        inventory: args.inventory.then(Inventory::default),
         outputs: open_outputs(args)?,
         found: false,
         failed: !found.errors.is_empty(),
@@ -123,7 +134,7 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
     found.errors.iter().for_each(|error| complain(&error.to_string()));
     run.read_all(&found.captures);
     run.write(JsonLines::flush);
-    match print(&rendered(args, &run.report)?) {
+    match print(&rendered(args, &run.report, run.inventory.as_ref())?) {
         Err(error) if !is_broken_pipe(&error) => {
             complain(&format!("{error:#}"));
             run.failed = true;
@@ -205,6 +216,9 @@ impl Run<'_> {
         }
         self.found |= self.args.fail_on.iter().any(|what| what.is_met(record));
         self.report.add(record);
+        if let Some(inventory) = &mut self.inventory {
+            inventory.add(record);
+        }
         self.write(|lines| lines.write(record));
     }
 
@@ -250,9 +264,20 @@ impl AnalyzeArgs {
 
 /// Why these arguments would lose something.
 fn clash(args: &AnalyzeArgs, inputs: &[CaptureInput]) -> Option<String> {
+    match (args.format, args.inventory) {
+        (Format::Cbom, false) => {
+            return Some("--format cbom is a form of the inventory: add --inventory".to_owned());
+        }
+        (Format::Jsonl, true) => {
+            let expected = "--inventory has the forms table, json, csv and cbom";
+            return Some(format!("{expected}; for records give --flows a file"));
+        }
+        _ => {}
+    }
     let flows = args.flows.as_ref()?;
     if args.flows_to_stdout() {
-        return matches!(args.format, Format::Json | Format::Csv).then(|| {
+        let wants_stdout = matches!(args.format, Format::Json | Format::Csv | Format::Cbom);
+        return (wants_stdout || args.inventory).then(|| {
             "--flows - and --format both want standard output; give --flows a file".to_owned()
         });
     }
@@ -318,10 +343,17 @@ fn open_outputs(args: &AnalyzeArgs) -> anyhow::Result<Vec<Output>> {
     Ok(outputs)
 }
 
-fn rendered(args: &AnalyzeArgs, report: &Report) -> anyhow::Result<String> {
+fn rendered(
+    args: &AnalyzeArgs,
+    report: &Report,
+    inventory: Option<&Inventory>,
+) -> anyhow::Result<String> {
+    if let Some(inventory) = inventory {
+        return listed(args, inventory);
+    }
     Ok(match args.format {
         _ if !args.reports() => String::new(),
-        Format::Jsonl => String::new(),
+        Format::Jsonl | Format::Cbom => String::new(),
         Format::Json => report.json()? + "\n",
         Format::Csv => String::from_utf8(report.csv()?)?,
         Format::Table => {
@@ -330,6 +362,19 @@ fn rendered(args: &AnalyzeArgs, report: &Report) -> anyhow::Result<String> {
             let style = table::Style { width, color, edges_max: args.edges_max };
             table::render(report, style)
         }
+    })
+}
+
+fn listed(args: &AnalyzeArgs, inventory: &Inventory) -> anyhow::Result<String> {
+    Ok(match args.format {
+        Format::Json => inventory.json(args.expiring_days)? + "\n",
+        Format::Cbom => inventory.cbom()? + "\n",
+        Format::Csv => String::from_utf8(inventory.csv()?)?,
+        Format::Table | Format::Jsonl => inventory.table(inventory::Style {
+            bold: colors(&io::stdout()),
+            lines_max: args.edges_max,
+            expiring_days: args.expiring_days,
+        }),
     })
 }
 

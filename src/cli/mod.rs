@@ -5,6 +5,8 @@ mod args;
 mod check;
 mod explain;
 mod filter;
+#[cfg(feature = "live")]
+mod inventory_file;
 mod metrics;
 mod policy;
 mod profiles;

@@ -25,7 +25,9 @@ use tracing_subscriber::EnvFilter;
 use super::{
     EXIT_INPUT, EXIT_OK,
     args::{BadConfig, EngineArgs, flag},
-    colors, complain, publish,
+    colors, complain,
+    inventory_file::InventoryFile,
+    publish,
     reload::{Reloads, Watched},
     writer::Writer,
 };
@@ -68,6 +70,9 @@ pub(super) struct RunArgs {
     /// Append one JSON record per line to this file (default: - for standard output)
     #[arg(long, value_name = "OUT.jsonl")]
     records: Option<PathBuf>,
+    /// Keep the inventory of TLS servers in this file, written anew every interval (.csv, .cdx.json, .txt, else JSON)
+    #[arg(long, value_name = "OUT")]
+    inventory: Option<PathBuf>,
     /// Seconds between records of an open flow, and between summaries in the log (default: 60)
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval: Option<u64>,
@@ -103,6 +108,7 @@ impl RunArgs {
             flag("--promiscuous", "capture.promiscuous", self.promiscuous.then_some(true)),
             flag("--buffer", "capture.buffer_mib", self.buffer),
             flag("--records", "records.path", self.records.as_ref()),
+            flag("--inventory", "crypto_inventory.path", self.inventory.as_ref()),
             flag("--interval", "records.interval_s", self.interval),
             flag("--log", "log.form", log),
         ]
@@ -122,7 +128,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     start_log(settings.config.log.form);
     let stop = Arc::new(AtomicBool::new(false));
     let source = open_source(&settings.config.capture, &stop)?;
-    let writer = Writer::open(&settings.config.records.path, &stop)?;
+    let inventory = InventoryFile::of(&settings.config)?;
+    let writer = Writer::open(&settings.config.records.path, inventory, &stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let watched = Watched::new(sources, settings, args.metrics.measure());
     runtime.block_on(control_plane(watched, &args.metrics, source, writer, &stop))

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{error, info};
 
+use super::inventory_file::InventoryFile;
 use crate::{enrich::Servers, ingest::error::shown, model::record::Record, output::JsonLines};
 
 /// Writes records until there are no more.
@@ -23,6 +24,8 @@ pub(super) struct Writer {
     out: JsonLines<Box<dyn Write + Send>>,
     /// What proven flows tell of servers, for flows joined late.
     servers: Servers,
+    /// Where the crypto inventory is kept.
+    inventory: Option<InventoryFile>,
     /// What the log calls the output.
     place: String,
     failing: bool,
@@ -32,7 +35,11 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Appends to `path`, or writes to standard output. Sets `stop` when nobody reads any more.
-    pub(super) fn open(path: &Path, stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        inventory: Option<InventoryFile>,
+        stop: &Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
         let standard = path.as_os_str() == "-";
         let out: Box<dyn Write + Send> = if standard {
             Box::new(io::stdout())
@@ -50,6 +57,7 @@ impl Writer {
         Ok(Self {
             out,
             servers: Servers::default(),
+            inventory,
             place: if standard { "standard output".to_owned() } else { shown(path) },
             failing: false,
             unwritten: Arc::default(),
@@ -73,17 +81,28 @@ impl Writer {
                     record = records.recv() => match record {
                         Some(mut record) => {
                             self.servers.complete(&mut record);
+                            if let Some(inventory) = &mut self.inventory {
+                                inventory.add(&record);
+                            }
                             self.out.write(&record)
                         }
                         None => break,
                     },
-                    _ = flush.tick() => self.flush(),
+                    _ = flush.tick() => {
+                        if let Some(inventory) = &mut self.inventory {
+                            inventory.tick();
+                        }
+                        self.flush()
+                    }
                 };
                 self.note(result);
             }
         });
         let result = self.flush();
         self.note(result);
+        if let Some(inventory) = &mut self.inventory {
+            inventory.write();
+        }
         if self.servers.forgotten > 0 {
             let forgotten = self.servers.forgotten;
             info!(servers_forgotten = forgotten, "More servers than are remembered at once.");

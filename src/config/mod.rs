@@ -24,7 +24,7 @@ pub use error::{ConfigError, Place};
 pub use load::{Flag, Loaded, Sources, load};
 pub use schema::json_schema;
 pub use sections::{
-    Capture, Config, Limits, Log, LogForm, Mirror, Networks, Records, ScopeNetworks, ScopeSection,
-    Tls,
+    Capture, Config, CryptoInventory, Limits, Log, LogForm, Mirror, Networks, Records,
+    ScopeNetworks, ScopeSection, Tls,
 };
 pub use settings::Settings;

@@ -30,6 +30,8 @@ pub struct Config {
     pub tls: Tls,
     /// The JSON lines of flows.
     pub records: Records,
+    /// The inventory of TLS servers.
+    pub crypto_inventory: CryptoInventory,
     /// The log on standard error.
     pub log: Log,
     /// What matters, and what is accepted.
@@ -191,6 +193,24 @@ pub struct Records {
 impl Default for Records {
     fn default() -> Self {
         Self { path: "-".into(), interval_s: 60 }
+    }
+}
+
+/// The inventory of TLS servers that a running sensor keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CryptoInventory {
+    /// File that holds it, written anew every `records.interval_s`; its ending tells the form: `.csv`, `.cdx.json` (`CycloneDX`),
+    /// `.txt`, else JSON. Nothing is kept without it.
+    pub path: Option<PathBuf>,
+    /// Days ahead that certificates are looked at.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub expiring_days: u32,
+}
+
+impl Default for CryptoInventory {
+    fn default() -> Self {
+        Self { path: None, expiring_days: 30 }
     }
 }
 

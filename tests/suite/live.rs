@@ -133,6 +133,33 @@ fn the_mirror_socket_agrees_with_analyze() {
 }
 
 #[test]
+fn a_running_sensor_keeps_the_inventory_that_analyze_prints() {
+    let capture = "captures/postgresql/prefer-ssl-on.pcap";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tls.json");
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let sensor = Sensor::start(&["--listen", &address, "--inventory", file.to_str().unwrap()]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for frame in &frames(&root().join(capture)) {
+        socket.send_to(datagram(frame), &address).unwrap();
+    }
+    sensor.stop();
+    let printed = cleartap(&["analyze", capture, "--inventory", "--format", "json"]);
+    let servers = |text: &[u8]| {
+        let mut whole: Value = serde_json::from_slice(text).unwrap();
+        for server in whole["servers"].as_array_mut().unwrap() {
+            // A live sensor's packets have the time at which they came.
+            ["first_seen", "last_seen"].map(|key| server[key].take());
+        }
+        whole["servers"].take()
+    };
+    let kept = servers(&std::fs::read(file).unwrap());
+    assert_eq!(kept.as_array().unwrap().len(), 1);
+    assert_eq!(kept, servers(&printed.stdout));
+}
+
+#[test]
 fn an_interface_agrees_with_analyze() {
     if !is_root() {
         return skip("an_interface_agrees_with_analyze", "needs root for a veth pair");

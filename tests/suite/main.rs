@@ -27,6 +27,7 @@ mod config;
 mod degrade;
 mod golden;
 mod inputs;
+mod inventory;
 #[cfg(feature = "live")]
 mod live;
 mod lookalikes;
