@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     fs::File,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -163,14 +164,16 @@ pub fn markdown() -> String {
                 format!("{{{}}}", names.join(", "))
             })
             .collect();
-        text.push_str(&format!(
-            "| `{}` | {} | {} | {} | {} |\n",
+        // Writing to a String cannot fail.
+        let _ok = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} |",
             info.name,
             info.unit.name(),
             info.statistic.name(),
             sets.join(" "),
             info.means
-        ));
+        );
     }
     text
 }

@@ -1,5 +1,7 @@
 //! `cleartap profiles`: the policies by which the strength of TLS is judged.
 
+use std::fmt::Write as _;
+
 use clap::{Args, ValueEnum};
 
 use super::{EXIT_OK, print};
@@ -57,8 +59,12 @@ fn paragraph(profile: &Profile) -> String {
         ("legacy", graded(profile, Strength::Legacy).join(", ")),
         ("note", (*note).to_owned()),
     ];
-    let lines: String = rows.iter().map(|(key, value)| format!("  {key:<8} {value}\n")).collect();
-    format!("{name}{default}: {title}\n{lines}")
+    let mut text = format!("{name}{default}: {title}\n");
+    for (key, value) in &rows {
+        // Writing to a String cannot fail.
+        let _ok = writeln!(text, "  {key:<8} {value}");
+    }
+    text
 }
 
 fn json(profile: &Profile) -> serde_json::Value {

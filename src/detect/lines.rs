@@ -468,12 +468,8 @@ fn apply(
                 facts.mark = point(names.secret, mechanism.name);
             }
         }
-        Means::Offers => {
-            talk.0.flags |= OFFERED;
-        }
-        Means::Listed => {
-            talk.0.flags = talk.0.flags & !LISTING | LISTED;
-        }
+        Means::Offers => talk.0.flags |= OFFERED,
+        Means::Listed => talk.0.flags = talk.0.flags & !LISTING | LISTED,
         Means::Grants => {
             facts.mark = point(names.granted, "TLS granted");
             // Who asked was not seen.

@@ -84,7 +84,7 @@ fn speaks_of_tls(bytes: &[u8]) -> bool {
         !before.last().is_some_and(u8::is_ascii_alphanumeric)
             || start.is_some_and(|word| word.eq_ignore_ascii_case(START))
     };
-    let names = |word: &[u8]| TLS_NAMES.iter().any(|name| word.eq_ignore_ascii_case(*name));
+    let names = |word: &[u8]| TLS_NAMES.iter().any(|name| word.eq_ignore_ascii_case(name));
     bytes.windows(3).enumerate().any(|(at, word)| names(word) && begins(at))
 }
 

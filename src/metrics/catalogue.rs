@@ -8,14 +8,23 @@ macro_rules! metrics {
         pub enum Metric { $(#[doc = $means] $name,)+ }
 
         /// Every metric, in fixed order.
-        pub const METRICS: &[MetricInfo] = &[$(MetricInfo {
-            metric: Metric::$name,
-            name: stringify!($name),
-            unit: Unit::$unit,
-            statistic: Statistic::$statistic,
-            rollups: $rollups,
-            means: $means,
-        },)+];
+        pub const METRICS: &[MetricInfo] = &[$(*Metric::$name.info(),)+];
+
+        impl Metric {
+            /// Its facts.
+            pub const fn info(self) -> &'static MetricInfo {
+                match self {
+                    $(Self::$name => &MetricInfo {
+                        metric: Self::$name,
+                        name: stringify!($name),
+                        unit: Unit::$unit,
+                        statistic: Statistic::$statistic,
+                        rollups: $rollups,
+                        means: $means,
+                    },)+
+                }
+            }
+        }
     };
 }
 
@@ -37,12 +46,6 @@ pub struct MetricInfo {
 }
 
 impl Metric {
-    /// Its facts.
-    pub fn info(self) -> &'static MetricInfo {
-        // The table is in the order of the variants.
-        METRICS.get(self as usize).unwrap_or(&METRICS[0])
-    }
-
     /// Name in CloudWatch and EMF.
     pub fn name(self) -> &'static str {
         self.info().name

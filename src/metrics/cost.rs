@@ -73,8 +73,8 @@ pub fn estimate(expected: &Expected, period_s: u32, series_max: u64, prices: &Pr
         + expected.tls_versions * with(&[TlsVersion])
         + super::publish::SEVERITIES.len() as u64 * with(&[Severity]);
     let series = wanted.min(series_max);
-    let periods = u64::from(MONTH_HOURS) * 3600 / u64::from(period_s.max(1));
-    let requests_month = periods * series.div_ceil(1000).max(1) * expected.sensors;
+    let per_month = u64::from(MONTH_HOURS) * 3600 / u64::from(period_s.max(1));
+    let requests_month = per_month * series.div_ceil(1000).max(1) * expected.sensors;
     let mut metrics_usd = 0.0;
     let mut below = 0;
     for (up_to, price) in prices.metric_month {

@@ -200,7 +200,9 @@ mod tests {
     use super::*;
     use crate::metrics::Datum;
 
-    fn points(time_s: u64, data: &[(&str, &[(&str, &str)], f64)]) -> Points {
+    type Labels<'a> = &'a [(&'a str, &'a str)];
+
+    fn points(time_s: u64, data: &[(&str, Labels<'_>, f64)]) -> Points {
         let data = data
             .iter()
             .map(|(name, labels, value)| Datum {

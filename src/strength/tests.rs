@@ -172,7 +172,7 @@ fn every_link_of_the_chain_counts_but_not_the_signature_of_a_root_on_itself() {
         (vec![link("ml-dsa-65", 0, "sha256", false)], "good: "),
     ] {
         let sent = u32::try_from(links.len()).unwrap();
-        let chain = Chain { links, sent, ..Chain::default() };
+        let chain = Chain { sent, links, ..Chain::default() };
         let seen = Observed { chain: Some(&chain), ..session(V1_2, 0xc02f, 0x0017) };
         assert_eq!(said(&seen, "nist-800-52r2"), expected);
         assert!(!judge(&seen, Profile::DEFAULT).unjudged.contains(&"certificate"));

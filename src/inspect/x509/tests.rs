@@ -310,7 +310,7 @@ fn names_are_rfc_4514_in_ascii_and_leave_persons_out() {
 
 #[test]
 fn a_long_name_is_cut_and_an_unreadable_one_costs_only_itself() {
-    let subject = seq(&[attribute(O, 0x0c, b"Example"), attribute(CN, 0x0c, &[b'\\'; 50_000])]);
+    let subject = seq(&[attribute(O, 0x0c, b"Example"), attribute(CN, 0x0c, &vec![b'\\'; 50_000])]);
     let (certificate, reasons) = Made { subject, ..Made::new() }.read();
     assert!(certificate.subject.unwrap().as_str().len() <= 256);
     assert_eq!(reasons, ["name_cut"]);

@@ -29,8 +29,8 @@ impl Inventory {
                 }] },
                 "lifecycles": [{ "phase": "operations" }],
                 "properties": [
-                    property("cleartap:flows_not_listed", self.flows_not_listed),
-                    property("cleartap:certificates_not_listed", self.certificates_not_listed),
+                    property("cleartap:flows_not_listed", &self.flows_not_listed),
+                    property("cleartap:certificates_not_listed", &self.certificates_not_listed),
                 ],
             },
             "components": bill.components.into_values().collect::<Vec<_>>(),
@@ -76,7 +76,7 @@ impl Bill {
             "trustZone": key.scope,
             "properties": properties(server),
         }));
-        self.depend(service, needs);
+        self.depend(&service, &needs);
     }
 
     /// One version spoken by a server, with the suites it chose.
@@ -109,7 +109,7 @@ impl Bill {
             },
         });
         self.components.insert(reference.clone(), component);
-        self.depend(reference.clone(), needs);
+        self.depend(&reference, &needs);
         reference
     }
 
@@ -215,7 +215,7 @@ impl Bill {
         reference
     }
 
-    fn depend(&mut self, reference: String, needs: BTreeSet<String>) {
+    fn depend(&mut self, reference: &str, needs: &BTreeSet<String>) {
         self.dependencies.push(json!({ "ref": reference, "dependsOn": needs }));
     }
 }
@@ -321,10 +321,10 @@ fn group(name: &str) -> Algorithm {
 
 fn properties(server: &Server) -> Vec<Value> {
     let mut list = vec![
-        property("cleartap:flows", server.flows),
-        property("cleartap:certificate_unknown_flows", server.certificate_unknown),
-        property("cleartap:pq_flows", server.pq.yes),
-        property("cleartap:pq_offered_flows", server.pq_offered.yes),
+        property("cleartap:flows", &server.flows),
+        property("cleartap:certificate_unknown_flows", &server.certificate_unknown),
+        property("cleartap:pq_flows", &server.pq.yes),
+        property("cleartap:pq_offered_flows", &server.pq_offered.yes),
     ];
     let maps = [
         ("cleartap:app", &server.apps),
@@ -334,12 +334,14 @@ fn properties(server: &Server) -> Vec<Value> {
         ("cleartap:strength_reason", &server.strength_reasons),
     ];
     for (name, values) in maps {
-        list.extend(values.iter().map(|(value, flows)| property(name, format!("{value}={flows}"))));
+        list.extend(
+            values.iter().map(|(value, flows)| property(name, &format!("{value}={flows}"))),
+        );
     }
     list
 }
 
-fn property(name: &str, value: impl ToString) -> Value {
+fn property(name: &str, value: &dyn ToString) -> Value {
     json!({ "name": name, "value": value.to_string() })
 }
 
