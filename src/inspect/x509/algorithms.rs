@@ -9,7 +9,7 @@ use x509_parser::{
 use super::{next, sequence};
 use crate::model::certificate::{Key, Reason, Reasons, Signature};
 
-/// Reads an encoded SubjectPublicKeyInfo.
+/// Reads an encoded `SubjectPublicKeyInfo`.
 pub(super) fn key(encoded: &[u8], reasons: &mut Reasons) -> Key {
     let Ok((_, info)) = SubjectPublicKeyInfo::from_der(encoded) else {
         reasons.add(Reason::KeyUnreadable);
@@ -42,7 +42,7 @@ pub(super) fn key(encoded: &[u8], reasons: &mut Reasons) -> Key {
     key
 }
 
-/// Reads an encoded AlgorithmIdentifier of a signature; `None` if it is not known.
+/// Reads an encoded `AlgorithmIdentifier` of a signature; `None` if it is not known.
 pub(super) fn signature(encoded: &[u8]) -> Option<Signature> {
     let (_, identifier) = AlgorithmIdentifier::from_der(encoded).ok()?;
     let oid = identifier.algorithm.as_bytes();
@@ -70,7 +70,7 @@ fn fixed_bits(kind: &str) -> Option<u32> {
     })
 }
 
-/// Size of the modulus of an RSAPublicKey.
+/// Size of the modulus of an `RSAPublicKey`.
 fn modulus_bits(mut key: &[u8]) -> Option<u32> {
     let (mut body, _) = sequence(&mut key)?;
     integer_bits(&next(&mut body)?)
