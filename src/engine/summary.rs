@@ -476,12 +476,12 @@ pub enum Stage {
 }
 
 /// How the handshake ended. What rests on absence (it was left half-way, another protocol answered, all that was sealed
-/// has the size of an alert) needs a view without a gap. Behind a reset something may be missing that nothing shows.
+/// has the size of an alert) needs a view without a gap, and to the end.
 fn handshake_outcome<T>(facts: &TlsFacts, flow: &Flow<T>) -> HandshakeOutcome {
     let whole = is_whole(flow);
     let fatal = facts.alert.is_some_and(|alert| alert.level == FATAL);
     match facts.outcome.unwrap_or(HandshakeOutcome::Unknown) {
-        HandshakeOutcome::Unknown if whole && flow.state == State::Closed && facts.client_hello => {
+        HandshakeOutcome::Unknown if whole && facts.client_hello && flow.is_seen_to_its_end() => {
             HandshakeOutcome::Abandoned
         }
         HandshakeOutcome::Abandoned if !whole => HandshakeOutcome::Unknown,

@@ -84,6 +84,11 @@ impl Coverage {
         self.begun && before(self.end.wrapping_add(1), ack)
     }
 
+    /// Whether this range was seen to its end, if the next number is `next`.
+    pub const fn ends_at(&self, next: u32) -> bool {
+        self.begun && self.end == next
+    }
+
     /// Whether anything was seen.
     pub const fn has_begun(&self) -> bool {
         self.begun

@@ -53,6 +53,8 @@ pub struct Direction {
     pub acked: Option<(u32, u32)>,
     /// FIN seen.
     pub fin: bool,
+    /// Sequence number of the RST that was believed and that answers nothing.
+    pub reset: Option<u32>,
     /// What the first vantage delivered.
     main: Tally,
     /// What further vantages delivered.
@@ -113,6 +115,11 @@ impl Direction {
             seq.wrapping_sub(ack).cast_signed().unsigned_abs() <= SEQUENCE_DISTANCE_MAX
         });
         acked || seen.any(|t| t.coverage.distance(seq) <= SEQUENCE_DISTANCE_MAX)
+    }
+
+    /// Whether what was seen here ends before this sequence number.
+    fn ends_at(&self, next: u32) -> bool {
+        self.elected().0.coverage.ends_at(next)
     }
 
     fn tally_mut(&mut self, vantage: VantageId) -> Option<&mut Tally> {
@@ -217,6 +224,10 @@ impl<T> Flow<T> {
         // After both FINs an RST only hurries the end.
         if tcp.has(TcpHeader::RST) && self.state == State::Open {
             self.state = State::Reset;
+            // Without an acknowledgement it answers a segment (RFC 9293 section 3.10.7.1), maybe one that was not seen.
+            if let Some(dir) = self.directions.get_mut(direction) {
+                dir.reset = Some(tcp.seq).filter(|_| tcp.has(TcpHeader::ACK));
+            }
         } else if self.state == State::Open && self.directions.iter().all(|d| d.fin) {
             self.state = State::Closed;
         }
@@ -239,6 +250,24 @@ impl<T> Flow<T> {
         match (side, self.client) {
             (Side::Client, 0) | (Side::Server, 1..) => a,
             (Side::Client, 1..) | (Side::Server, 0) => b,
+        }
+    }
+
+    /// Whether the connection is over and numbers show that neither end said more than was seen: FINs stand where the
+    /// data ends; who resets names its next number and has acknowledged all that was seen of the other; after a silence
+    /// all is acknowledged.
+    pub fn is_seen_to_its_end(&self) -> bool {
+        let [a, b] = &self.directions;
+        let acknowledged =
+            |by: &Direction, of: &Direction| by.acked.is_some_and(|(_, high)| of.ends_at(high));
+        let left = |by: &Direction, of: &Direction| {
+            by.reset.is_some_and(|seq| by.ends_at(seq)) && acknowledged(by, of)
+        };
+        match self.state {
+            State::Closed => true,
+            State::Reset => left(a, b) || left(b, a),
+            State::Timeout => acknowledged(a, b) && acknowledged(b, a),
+            State::Open | State::Evicted => false,
         }
     }
 

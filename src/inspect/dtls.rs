@@ -107,7 +107,9 @@ impl DtlsReader {
 
     /// Whether nothing more can be learnt.
     pub fn is_done(&self) -> bool {
-        self.is_completed() || self.is_refused() || self.datagrams >= DATAGRAMS_MAX
+        // A client refuses while the rest of the server's flight is on its way.
+        let more = self.tls_client().is_fatal() && !self.tls_server().is_told();
+        self.is_completed() || self.is_refused() && !more || self.datagrams >= DATAGRAMS_MAX
     }
 
     /// What became of the handshake, if the flow ended now.
@@ -210,8 +212,7 @@ impl DtlsReader {
     }
 
     fn is_refused(&self) -> bool {
-        let fatal = |side: &SideReader| matches!(side.alert, Some((FATAL, _)));
-        (fatal(&self.client) || fatal(&self.server)) && !self.is_completed()
+        (self.client.is_fatal() || self.server.is_fatal()) && !self.is_completed()
     }
 }
 
@@ -219,6 +220,17 @@ impl SideReader {
     /// Whether the messages read are the first, without a gap.
     const fn is_unbroken(&self) -> bool {
         self.read & self.read.wrapping_add(1) == 0
+    }
+
+    const fn is_fatal(&self) -> bool {
+        matches!(self.alert, Some((FATAL, _)))
+    }
+
+    /// Whether a server's flight was heard to its end.
+    fn is_told(&self) -> bool {
+        let hello = self.heard.server_hello.as_ref();
+        let hidden = hello.is_some_and(|hello| hello.version.is_1_3());
+        hidden || self.heard.hello_done || self.is_fatal() || self.sealed > 0
     }
 
     fn datagram(&mut self, datagram: &[u8]) {
@@ -467,6 +479,13 @@ mod tests {
         let reader = read(&[client.clone(), (Side::Server, datagram(&[record(21, 0, &[2, 40])]))]);
         assert_eq!(reader.outcome(), Outcome::Refused);
         assert_eq!(reader.finish().alert.map(|a| a.description), Some(40));
+        // What the server sends meanwhile is read.
+        let answer = server_hello(0xc030);
+        let refused = (Side::Client, datagram(&[record(21, 0, &[2, 48])]));
+        let hello = (Side::Server, datagram(&[fragment(2, 0, &answer, 0, answer.len())]));
+        let done = (Side::Server, datagram(&[fragment(14, 1, &[], 0, 0)]));
+        let flight = [client.clone(), hello, refused, done];
+        assert!(!read(&flight[..3]).is_done() && read(&flight).is_done());
         let null = server_hello(0x003b);
         let reader =
             read(&[client, (Side::Server, datagram(&[fragment(2, 0, &null, 0, null.len())]))]);

@@ -54,7 +54,7 @@ fn certificates<'a>(read: &'a [u8], whole: usize, chain: &mut Chain) -> Vec<Pars
     if claimed == 0 {
         chain.reasons.add(Reason::NoCertificate);
     }
-    let mut list = Cursor::new(message.rest().get(..claimed).unwrap_or(message.rest()));
+    let mut list = Cursor::new(message.rest().get(..claimed).unwrap_or_else(|| message.rest()));
     while !list.is_empty() {
         let entry = list.u24_be().ok().and_then(|n| list.take(usize::try_from(n).ok()?).ok());
         let Some(der) = entry else {

@@ -313,7 +313,7 @@ impl Findings<'_> {
         let strength = match worst {
             Some(grade) if grade >= Strength::Weak => Some(grade),
             _ if missed => None,
-            grade => grade.or((seen.version.is_some() && known).then_some(Strength::Good)),
+            grade => grade.or_else(|| (seen.version.is_some() && known).then_some(Strength::Good)),
         };
         Judgement { strength, reasons: faults, unjudged }
     }

@@ -9,7 +9,7 @@ use x509_parser::{
 use super::{next, sequence};
 use crate::model::certificate::{Key, Reason, Reasons, Signature};
 
-/// Reads an encoded SubjectPublicKeyInfo.
+/// Reads an encoded `SubjectPublicKeyInfo`.
 pub(super) fn key(encoded: &[u8], reasons: &mut Reasons) -> Key {
     let Ok((_, info)) = SubjectPublicKeyInfo::from_der(encoded) else {
         reasons.add(Reason::KeyUnreadable);
@@ -27,7 +27,8 @@ pub(super) fn key(encoded: &[u8], reasons: &mut Reasons) -> Key {
         "ec" => {
             let curve = parameters.filter(|any| any.tag() == Tag::Oid);
             let known = curve.and_then(|any| CURVES.iter().find(|(oid, ..)| *oid == any.data));
-            (key.curve, key.bits) = (known.map(|row| row.1), known.map(|row| row.2));
+            key.curve = known.map(|row| row.1);
+            key.bits = known.map(|row| row.2).or_else(|| parameters.and_then(field_bits));
             if known.is_none() {
                 reasons.add(Reason::KeyUnknown);
             }
@@ -41,7 +42,7 @@ pub(super) fn key(encoded: &[u8], reasons: &mut Reasons) -> Key {
     key
 }
 
-/// Reads an encoded AlgorithmIdentifier of a signature; `None` if it is not known.
+/// Reads an encoded `AlgorithmIdentifier` of a signature; `None` if it is not known.
 pub(super) fn signature(encoded: &[u8]) -> Option<Signature> {
     let (_, identifier) = AlgorithmIdentifier::from_der(encoded).ok()?;
     let oid = identifier.algorithm.as_bytes();
@@ -69,7 +70,7 @@ fn fixed_bits(kind: &str) -> Option<u32> {
     })
 }
 
-/// Size of the modulus of an RSAPublicKey.
+/// Size of the modulus of an `RSAPublicKey`.
 fn modulus_bits(mut key: &[u8]) -> Option<u32> {
     let (mut body, _) = sequence(&mut key)?;
     integer_bits(&next(&mut body)?)
@@ -80,6 +81,17 @@ fn prime_bits(parameters: &Any<'_>) -> Option<u32> {
     let mut body = parameters.data;
     (parameters.tag() == Tag::Sequence).then_some(())?;
     integer_bits(&next(&mut body)?)
+}
+
+/// Size of the prime field of a curve that is spelled out (RFC 3279 section 2.3.5): a version, then type and prime.
+fn field_bits(parameters: &Any<'_>) -> Option<u32> {
+    let mut body = parameters.data;
+    (parameters.tag() == Tag::Sequence).then_some(())?;
+    let _version = next(&mut body)?;
+    let (mut field, _) = sequence(&mut body)?;
+    let kind = next(&mut field)?;
+    (kind.tag() == Tag::Oid && kind.data == PRIME_FIELD).then_some(())?;
+    integer_bits(&next(&mut field)?)
 }
 
 /// Significant bits of a positive INTEGER. Counted here: x509-parser counts whole bytes less one.
@@ -93,6 +105,7 @@ fn integer_bits(any: &Any<'_>) -> Option<u32> {
     bits.checked_sub(digits.first()?.leading_zeros())
 }
 
+const PRIME_FIELD: &[u8] = &oid!(raw 1.2.840.10045.1.1);
 const RSASSA_PSS: &[u8] = &oid!(raw 1.2.840.113549.1.1.10);
 
 const KEYS: &[(&[u8], &str)] = &[

@@ -1,5 +1,7 @@
 //! One certificate.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest, Sha256};
 use x509_parser::asn1_rs::{Any, Class, Tag};
 
@@ -183,7 +185,12 @@ fn serial(any: &Any<'_>, reasons: &mut Reasons) -> Option<String> {
     if digits.len() > 20 {
         reasons.add(Reason::SerialTooLong);
     }
-    Some(digits.iter().take(SERIAL_BYTES_MAX).map(|b| format!("{b:02X}")).collect())
+    let digits = digits.iter().take(SERIAL_BYTES_MAX);
+    Some(digits.fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ok = write!(text, "{byte:02X}");
+        text
+    }))
 }
 
 /// Section 4.1.2.5.

