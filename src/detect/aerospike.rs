@@ -112,8 +112,17 @@ fn prove(side: Side, said: Said<'_>) -> Read<Match> {
             store::expect(&mut c, &[0])?;
             store::byte(&mut c, |result| side == Side::Server || result == 0)?;
             store::byte(&mut c, |command| command <= 24)?;
-            store::byte(&mut c, |fields| fields <= 12)?;
+            let fields = store::byte(&mut c, |fields| fields <= 12)?;
             store::expect(&mut c, &[0; 12])?;
+            // Small numbers and zeros are common: the fields must fill the message.
+            let mut left = length.saturating_sub(SECURITY_HEADER_BYTES);
+            for _ in 0..fields {
+                let size = store::size(c.u32_be()?);
+                left = left.checked_sub(size.saturating_add(4)).ok_or(Flaw::Bad)?;
+                need(size > 0)?;
+                c.skip(size)?;
+            }
+            need(left == 0)?;
             "security"
         }
         MESSAGE => {
@@ -200,7 +209,10 @@ mod tests {
         let late =
             |bytes: &[u8]| hear_from(&Aerospike, &[(C, bytes)], Start::Unknown).matched.is_some();
         assert!(late(&get()) && !late(ASK));
-        let others: [&[u8]; 4] = [
+        let mut zeros = message(SECURITY, &[0; 24]);
+        zeros[8 + 2] = 4;
+        let others: [&[u8]; 5] = [
+            &zeros,
             b"\x02\x01\0\0\0\0\0\x02\n\n",
             b"\x02\x03\0\0\0\0\0\x20\x15\0\0\0",
             b"\x02\0\0\0\0\0\0\0\x01\x02\0\0\x04\x02\0\0\x0dDB::Exce",

@@ -28,8 +28,8 @@ impl Detector for Rtmp {
         // Both beginnings together need not be whole.
         let both = || {
             Ok::<_, Short>((
-                hello(Side::Client, view.client.bytes, 9)?,
-                hello(Side::Server, view.server.bytes, 9)?,
+                hello(Side::Client, view.client.bytes, BEGINNING_BYTES)?,
+                hello(Side::Server, view.server.bytes, BEGINNING_BYTES)?,
             ))
         };
         let known = view.client.start == Start::Known && view.server.start == Start::Known;
@@ -88,7 +88,8 @@ fn hello(side: Side, bytes: &[u8], least: usize) -> Fit {
     if bytes.len() < least {
         return Err(Short);
     }
-    if least == HANDSHAKE_BYTES && !is_noise(bytes) {
+    let values = if least == HANDSHAKE_BYTES { NOISE_VALUES_MIN } else { BEGINNING_VALUES_MIN };
+    if least >= BEGINNING_BYTES && !is_noise(bytes.get(..least).unwrap_or(bytes), values) {
         return Ok(None);
     }
     let told = zero || side == Side::Server && bytes.get(5..9) == Some(NGINX);
@@ -97,14 +98,14 @@ fn hello(side: Side, bytes: &[u8], least: usize) -> Fit {
 }
 
 /// Whether what should be noise is neither zeros nor a few values (some clients leave a part of it empty).
-fn is_noise(bytes: &[u8]) -> bool {
+fn is_noise(bytes: &[u8], values: usize) -> bool {
     let mut seen = [false; 256];
-    for byte in bytes.iter().take(HANDSHAKE_BYTES).skip(9) {
+    for byte in bytes.iter().skip(9) {
         if let Some(seen) = seen.get_mut(usize::from(*byte)) {
             *seen = true;
         }
     }
-    seen.iter().filter(|seen| **seen).count() >= NOISE_VALUES_MIN
+    seen.iter().filter(|seen| **seen).count() >= values
 }
 
 /// A command message (type 20) behind a whole chunk header: a name in AMF0, its string marker and length before it.
@@ -157,6 +158,9 @@ const ENCRYPTED: &str = "RTMPE version 6";
 const TPKT_BYTES_MIN: usize = 7;
 /// Different bytes in 1528 that are noise.
 const NOISE_VALUES_MIN: usize = 64;
+/// So much of both sides tells as much as all of one; different bytes in 55 that are noise.
+const BEGINNING_BYTES: usize = 64;
+const BEGINNING_VALUES_MIN: usize = 16;
 /// C0 and C1.
 const HANDSHAKE_BYTES: usize = 1537;
 
@@ -198,6 +202,9 @@ mod tests {
         assert_eq!(probe_side(&Rtmp, C, &flash), Probe::More);
         let heard = hear(&Rtmp, &[(C, &flash), (S, &flash)]);
         assert_eq!((heard.encryption, heard.fits), (Some(Encryption::Plaintext), [true, true]));
+        assert!(hear(&Rtmp, &[(C, &flash[..64]), (S, &plain[..64])]).matched.is_some());
+        let small = [&[3, 0, 1, 0, 4][..], &[0, 0, 0, 2, 0, 7, 0, 0, 1].repeat(40)].concat();
+        assert!(hear(&Rtmp, &[(C, &small), (S, &small)]).matched.is_none(), "small numbers");
         let sealed = opening(6, [0; 4]);
         let heard = hear(&Rtmp, &[(C, &sealed), (S, &sealed)]);
         assert_eq!((heard.encryption, heard.reason), (Some(Encryption::OtherEncrypted), None));

@@ -111,10 +111,10 @@ fn metadata(header: &Header, cursor: &mut Cursor<'_>) -> Read<()> {
         return need(header.whole().saturating_sub(cursor.at()) <= METADATA_OPTIONS_BYTES);
     }
     if header.version >= 10 {
-        cursor.skip(UUID_BYTES)?;
+        let id = cursor.array::<UUID_BYTES>()?;
         if cursor.peek()? == 0 {
             // A topic by its id.
-            return Ok(());
+            return need(is_random_uuid(id));
         }
     }
     topic(cursor, header.flexible)
@@ -164,6 +164,12 @@ fn fetch(header: &Header, cursor: &mut Cursor<'_>) -> Read<()> {
         topic(cursor, header.flexible)?;
     }
     Ok(())
+}
+
+/// Whether it is a UUID of version 4 (RFC 9562 section 5.4), as the ids of topics are.
+const fn is_random_uuid(id: [u8; UUID_BYTES]) -> bool {
+    let [_, _, _, _, _, _, version, _, variant, ..] = id;
+    version >> 4 == 4 && variant >> 6 == 2
 }
 
 /// The name of a topic.

@@ -145,7 +145,7 @@ fn batch(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
     need((BATCH_BYTES.saturating_sub(12)..=room).contains(&length))?;
     cursor.skip(4)?;
     tag(cursor, &[2])?;
-    cursor.skip(4)?;
+    need(is_checksum(cursor.array()?))?;
     need(cursor.u16_be()? < 0x80)?;
     let last = cursor.u32_be()?;
     let (first, newest) = (cursor.u64_be()?, cursor.u64_be()?);
@@ -154,6 +154,13 @@ fn batch(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
     // Compacted batches have fewer records than offsets.
     let records = cursor.u32_be()?;
     need((1..=last.saturating_add(1)).contains(&records) && last < RECORDS_MAX)
+}
+
+/// Whether four bytes are as varied as those of a CRC, which zeros and small numbers are not (of a CRC one in a thousand).
+fn is_checksum(bytes: [u8; 4]) -> bool {
+    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+    let large = bytes.iter().filter(|byte| **byte >= 0x10).count();
+    zeros <= 1 && large >= 2
 }
 
 /// `fetch.max.bytes` and more.

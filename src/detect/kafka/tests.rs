@@ -69,7 +69,7 @@ fn some_responses_prove_the_server() {
     let old = [&b"\0\0\0\0\0\x03"[..], b"\0\0\0\0\0\x08\0\x01\0\0\0\x0b\0\x12\0\0\0\x03"].concat();
     let batch = [
         &b"\0\0\0\0\0\0\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0\0\0\0\0\0\x44"[..],
-        b"\0\0\0\0\0\0\0\x07\0\0\0\x32\0\0\0\0\x02\x01\x02\x03\x04\0\0\0\0\0\0",
+        b"\0\0\0\0\0\0\0\x07\0\0\0\x32\0\0\0\0\x02\x9c\x02\x73\x04\0\0\0\0\0\0",
         b"\0\0\x01\x90\0\0\0\0\0\0\x01\x90\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\xff\xff\xff\xff\0\0\0\x01record",
     ]
@@ -88,6 +88,10 @@ fn some_responses_prove_the_server() {
         let late = hear_from(&Kafka, &[(S, bytes)], Start::Unknown);
         assert_eq!(late.fits, [false, true], "{what} joined late");
     }
+    let small = [&cases[6].1[..], b""].concat();
+    let crc = small.windows(4).position(|w| w == b"\x9c\x02\x73\x04").unwrap();
+    let small = [&small[..crc], b"\0\x02\0\x04", &small[crc + 4..]].concat();
+    assert!(!matches(probe_side(&Kafka, S, &small)), "small numbers everywhere");
     let second = [response(1, b"\0\x23\x01\0\x12\0\0\0\x02\0\0\0\0"), response(2, &old)].concat();
     assert!(matches(probe_side(&Kafka, S, &second)), "the first version was not known");
     let unrelated = [response(1, &[7; 20]), response(90, &old)].concat();

@@ -223,10 +223,14 @@ fn authentication(body: &[u8]) -> bool {
         // Ok, KerberosV5, CleartextPassword, GSS, SSPI.
         0 | 2 | 3 | 7 | 9 => c.is_empty(),
         // CryptPassword (before 8.4) and SCMCredential.
-        4 => c.left() == 2,
+        4 => c.left() == 2 && c.rest().iter().all(u8::is_ascii_graphic),
         6 => c.left() <= 2,
-        5 => c.left() == 4,
-        8 | 11 | 12 => !c.is_empty(),
+        // A salt of random bytes; of small numbers there are many.
+        5 => c.left() == 4 && c.rest().iter().filter(|b| **b != 0).count() >= 2,
+        // A token of GSS-API or SPNEGO (RFC 2743 section 3.1, RFC 4178), Kerberos bare, NTLM; SCRAM's messages.
+        8 => matches!(c.rest(), [0x60 | 0x6f | 0xa0 | 0xa1 | 5 | b'N', _, _, _, ..]),
+        11 => c.rest().starts_with(b"r="),
+        12 => c.rest().starts_with(b"v=") || c.rest().starts_with(b"e="),
         10 => {
             let Ok(first) = c.until(0) else { return false };
             let plain = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-';
