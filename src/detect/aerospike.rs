@@ -117,10 +117,10 @@ fn prove(side: Side, said: Said<'_>) -> Read<Match> {
             // Small numbers and zeros are common: the fields must fill the message.
             let mut left = length.saturating_sub(SECURITY_HEADER_BYTES);
             for _ in 0..fields {
-                let size = store::size(c.u32_be()?);
-                left = left.checked_sub(size.saturating_add(4)).ok_or(Flaw::Bad)?;
-                need(size > 0)?;
-                c.skip(size)?;
+                let body = store::size(c.u32_be()?);
+                left = left.checked_sub(body.saturating_add(4)).ok_or(Flaw::Bad)?;
+                need(body > 0)?;
+                c.skip(body)?;
             }
             need(left == 0)?;
             "security"

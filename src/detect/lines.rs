@@ -237,6 +237,15 @@ impl Talk<'_> {
         self.0.flags |= REFUSED_BEFORE;
     }
 
+    /// A login under way, or one that comes later, was refused.
+    fn refuse(&mut self) {
+        self.0.flags &= !LOGGING_IN;
+        self.0.words[MECHANISM] = 0;
+        if self.0.flags & ANSWERED_BEFORE != 0 {
+            self.refused_before();
+        }
+    }
+
     /// Whether the client goes on in clear.
     pub(super) const fn used(&self) -> bool {
         self.0.flags & USED != 0
@@ -487,11 +496,7 @@ fn apply(
             return Step { next: Next::Done, ..Step::read(length, facts) };
         }
         Means::Refuses(constant) => {
-            talk.0.flags &= !LOGGING_IN;
-            talk.0.words[MECHANISM] = 0;
-            if talk.0.flags & ANSWERED_BEFORE != 0 {
-                talk.refused_before();
-            }
+            talk.refuse();
             facts = Facts { refused: true, ..talk.settle(facts) };
             facts.mark = point(names.refused, constant);
         }

@@ -132,8 +132,8 @@ impl Message {
         let mut c = Cursor::new(bytes);
         let (kind, length) = (c.u16_be().ok()?, usize::from(c.u16_be().ok()?));
         let cookie = c.array().ok()? == COOKIE;
-        let id = c.array::<12>().ok()?;
-        let transaction = id.last_chunk().map_or(0, |last| u32::from_be_bytes(*last)) | 1;
+        let number = c.array::<12>().ok()?;
+        let transaction = number.last_chunk().map_or(0, |last| u32::from_be_bytes(*last)) | 1;
         if !is_type(kind) || length != c.left() || (!cookie && !CLASSIC.contains(&kind)) {
             return None;
         }

@@ -158,9 +158,8 @@ fn batch(cursor: &mut Cursor<'_>, room: usize) -> Read<()> {
 
 /// Whether four bytes are as varied as those of a CRC, which zeros and small numbers are not (of a CRC one in a thousand).
 fn is_checksum(bytes: [u8; 4]) -> bool {
-    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
-    let large = bytes.iter().filter(|byte| **byte >= 0x10).count();
-    zeros <= 1 && large >= 2
+    let small = bytes.iter().filter(|byte| **byte < 0x10).count();
+    small <= 2 && bytes.iter().filter(|byte| **byte > 0).count() >= 3
 }
 
 /// `fetch.max.bytes` and more.

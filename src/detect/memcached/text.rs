@@ -105,7 +105,7 @@ pub(super) fn command(c: &mut Cursor<'_>) -> Read<Command> {
                     || *letter == b'O'
                     || value.iter().all(u8::is_ascii_digit)
                     || *letter == b'M' && value.len() == 1;
-                weight = weight.saturating_add(u8::from(!value.is_empty()).saturating_add(1));
+                weight = weight.saturating_add(if value.is_empty() { 1 } else { 2 });
             }
             command.own = weight >= 2;
             sound
