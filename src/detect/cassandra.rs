@@ -133,7 +133,8 @@ fn error(c: &mut Cursor<'_>, frame: &Frame) -> Read<u32> {
     let code = u32::from(c.u16_be()?);
     need(matches!(code, 0 | 0x0a | 0x0100 | 0x1000..=0x1700 | 0x2000..=0x2500))?;
     let length = usize::from(c.u16_be()?);
-    need(length.saturating_add(6) <= frame.length)?;
+    // Without words it would be a header and zeros.
+    need(length >= ERROR_WORDS_MIN && length.saturating_add(6) <= frame.length)?;
     store::all(c, length.min(ERROR_BYTES_READ), |b| printable(b) || matches!(b, b'\n' | b'\t'))?;
     Ok(code)
 }
@@ -332,6 +333,8 @@ const LENGTH: u32 = 0x1_ffff;
 const FRAME_HEADER_BYTES: usize = 9;
 const CRC32_BYTES: usize = 4;
 const NAME_BYTES_MAX: usize = 128;
+/// Bytes of an error's message.
+const ERROR_WORDS_MIN: usize = 4;
 const ERROR_BYTES_READ: usize = 16;
 const LATE_BYTES_MAX: usize = 8 * 1024;
 /// `native_transport_max_frame_size` by default.
@@ -399,7 +402,8 @@ mod tests {
             assert!(!found(C, &frame(version, QUERY, b"\0\0\0\x08SELECT 1\0\x01\0")), "not first");
         }
         assert!(found(C, b"\x01\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.0.0"));
-        let others: [&[u8]; 6] = [
+        let others: [&[u8]; 7] = [
+            b"\x83\0\x7d\0\0\0\0\0\x06\0\0\0\0\0\0",
             b"\x05\x01\0\x05\x01\0\x01\x7f\0\0\x01",
             b"\x04\x01\0\x50\x7f\0\0\x01user\0",
             b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x0b",
