@@ -139,7 +139,7 @@ pub(super) fn engine(config: &Config, capture: Option<String>) -> engine::Settin
             ..Scopes::default()
         },
         context: RecordContext {
-            capture,
+            capture: capture.map(Into::into),
             internal: config.networks.internal.clone(),
             aws_endpoint: config.networks.aws_endpoint.clone(),
             scopes: config
@@ -157,7 +157,7 @@ pub(super) fn engine(config: &Config, capture: Option<String>) -> engine::Settin
 fn rule(section: &ScopeSection) -> ScopeRule {
     let hex = |text: &String| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
     ScopeRule {
-        name: section.name.clone(),
+        name: section.name.as_str().into(),
         sources: section.sources.clone(),
         vnis: section.vnis.clone(),
         endpoint_ids: section.endpoints.iter().filter_map(hex).collect(),
@@ -166,7 +166,7 @@ fn rule(section: &ScopeSection) -> ScopeRule {
 
 fn section(rule: &ScopeRule) -> ScopeSection {
     ScopeSection {
-        name: rule.name.clone(),
+        name: rule.name.to_string(),
         sources: rule.sources.clone(),
         vnis: rule.vnis.clone(),
         endpoints: rule.endpoint_ids.iter().map(|id| format!("{id:x}")).collect(),

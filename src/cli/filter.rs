@@ -132,7 +132,7 @@ fn words(key: Key, record: &Record) -> Vec<&str> {
         Key::Outcome => vec![record.outcome],
         Key::Confidence => vec![record.confidence.unwrap_or("none")],
         Key::Transport => vec![record.transport],
-        Key::Scope => vec![record.scope.as_str()],
+        Key::Scope => vec![&*record.scope],
         Key::Credentials if record.credentials.is_empty() => vec!["none"],
         Key::Credentials => record.credentials.clone(),
     }

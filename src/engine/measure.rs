@@ -66,7 +66,7 @@ impl Measurer {
         if self.meter.turns(now) {
             let start = self.meter.start();
             for (_, flow) in table.iter_mut() {
-                if flow.last >= start || flow.data.measured.deferred {
+                if flow.last >= start || flow.data.measured.as_ref().is_some_and(|m| m.deferred) {
                     self.count(settings, vantages, flow, false);
                 }
             }
@@ -84,7 +84,7 @@ impl Measurer {
     ) {
         let (bytes, payload) = totals(flow);
         let mut certificate = None;
-        let key = match flow.data.measured.key {
+        let key = match flow.data.measured.as_ref().and_then(|m| m.key) {
             Some(key) => key,
             None if matches!(flow.data.work, Work::Silent) => return,
             None => {
@@ -93,7 +93,7 @@ impl Measurer {
                 // A client that is about to be refused is not yet one in clear.
                 let young = flow.first >= self.meter.start();
                 if !settled && young && record.outcome == "unknown" {
-                    flow.data.measured.deferred = true;
+                    flow.data.measured.get_or_insert_default().deferred = true;
                     return;
                 }
                 let excluded = settings.measure.as_ref().and_then(|m| m.excluded.as_ref());
@@ -102,12 +102,12 @@ impl Measurer {
                 certificate = certificate_not_after_s(&record);
                 // An open session may still gain; one that ran on may still become established.
                 let is_final = settled && record.outcome != "unknown";
-                flow.data.measured.key = Some(key).filter(|_| is_final);
+                flow.data.measured.get_or_insert_default().key = Some(key).filter(|_| is_final);
                 key
             }
         };
         let class = self.meter.class(key);
-        let measured = &mut flow.data.measured;
+        let measured = flow.data.measured.get_or_insert_default();
         let active = payload > measured.payload || measured.deferred;
         let first = measured.counted != Some(class);
         let counts = Counts {

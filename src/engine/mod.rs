@@ -10,6 +10,7 @@
 mod candidates;
 mod choose;
 mod measure;
+mod publish;
 mod reconfigure;
 mod report;
 mod scopes;
@@ -22,6 +23,7 @@ use std::{collections::VecDeque, sync::LazyLock};
 
 pub use measure::{Excluded, Measure};
 use measure::{Measured, Measurer};
+use publish::{Published, last_record, record};
 pub use report::RecordContext;
 pub use scopes::{ScopeRule, Scopes, vni};
 use session::{Close, Context, Session};
@@ -34,8 +36,7 @@ use crate::{
     flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
     metrics::Activity,
     model::{
-        Endpoint, Frame, Outcome, Roles, Segment, State, Timestamp, Transport,
-        record::{Delta, Record},
+        Endpoint, Frame, Outcome, Roles, Segment, State, Timestamp, Transport, record::Record,
         time::NS_PER_S,
     },
     wire::Decoder,
@@ -142,12 +143,10 @@ struct Data {
     outcome: Option<Outcome>,
     /// Memory of the session as last accounted.
     session_bytes: usize,
-    /// Memory of what is known, once settled and as last accounted.
-    settled_bytes: usize,
     /// Live: what the last record said.
     published: Option<Box<Published>>,
     /// What metrics have counted.
-    measured: Measured,
+    measured: Option<Box<Measured>>,
     /// Live: the flow has settled but no record says so yet.
     settled: bool,
 }
@@ -165,6 +164,8 @@ enum Work {
 struct Settled {
     summary: Summary,
     steps: Vec<TraceStep>,
+    /// Memory of what is known, as accounted; zero before.
+    bytes: usize,
 }
 
 impl Settled {
@@ -172,13 +173,6 @@ impl Settled {
     fn memory(&self) -> usize {
         size_of::<Self>() - size_of::<Summary>() + self.summary.memory()
     }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Published {
-    /// Packets and bytes, by direction of the flow's key: roles may yet be exchanged.
-    totals: [[u64; 2]; 2],
-    last: Timestamp,
 }
 
 impl Engine {
@@ -298,11 +292,23 @@ impl Shard {
         let direction = usize::from(!forward);
         let arrival = Arrival { key, direction, vantage, segment, guess };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
-        self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
-        let packet = self.counters.frames;
-        let traced = self.settings.traced.as_ref().is_some_and(|f| f.matches(key.a, key.b));
         let Some(flow) = self.table.get_mut(id) else { return };
         self.counters.duplicates += u64::from(!flow.is_first_vantage(direction, vantage));
+        // Of a flow that has told all it could only the counters move on.
+        let unwritten = flow.data.settled && self.settings.update_ns.is_some();
+        if matches!(flow.data.work, Work::Settled(_)) && !unwritten {
+            return;
+        }
+        self.work(id, direction, vantage, segment);
+    }
+
+    /// Lets the flow's session read a segment, and keeps the books of all sessions.
+    fn work(&mut self, id: FlowId, direction: usize, vantage: VantageId, segment: &Segment<'_>) {
+        self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
+        let packet = self.counters.frames;
+        let Some(flow) = self.table.get_mut(id) else { return };
+        let (a, b) = (flow.key.a, flow.key.b);
+        let traced = self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b));
         let before = flow.data.session_bytes;
         let watched = matches!(flow.data.work, Work::Watched(_));
         work(flow, direction, vantage, segment, packet, traced);
@@ -336,7 +342,7 @@ impl Shard {
     fn account_settled(&mut self, id: FlowId) {
         let Some(flow) = self.table.get_mut(id) else { return };
         let Work::Settled(settled) = &mut flow.data.work else { return };
-        if flow.data.settled_bytes > 0 {
+        if settled.bytes > 0 {
             return;
         }
         let mut bytes = settled.memory();
@@ -346,7 +352,7 @@ impl Shard {
             self.counters.facts_trimmed += 1;
             bytes = settled.memory();
         }
-        flow.data.settled_bytes = bytes;
+        settled.bytes = bytes;
         self.settled_bytes += bytes;
         let peak = &mut self.counters.settled_bytes_peak;
         *peak = (*peak).max(self.settled_bytes as u64);
@@ -394,7 +400,9 @@ impl Shard {
         let mut ended = std::mem::take(&mut self.ended);
         for mut flow in ended.drain(..) {
             let before = flow.data.session_bytes;
-            self.settled_bytes = self.settled_bytes.saturating_sub(flow.data.settled_bytes);
+            if let Work::Settled(settled) = &flow.data.work {
+                self.settled_bytes = self.settled_bytes.saturating_sub(settled.bytes);
+            }
             let over = matches!(flow.state, State::Closed | State::Reset);
             if close(&mut flow, if over { Close::Over } else { Close::End }) {
                 self.sessions -= 1;
@@ -404,15 +412,13 @@ impl Shard {
                 measurer.count(&self.settings, &self.vantages, &mut flow, true);
             }
             let event = self.settings.update_ns.map(|_| "end");
-            let record = record(&self.settings, &self.vantages, &mut flow, event);
-            self.counters.count_verdict(record.encryption);
-            if let Work::Settled(settled) = &flow.data.work {
-                settled.summary.reached.count(&mut self.counters);
-            }
-            let steps = match &mut flow.data.work {
-                Work::Settled(settled) => std::mem::take(&mut settled.steps),
-                _ => Vec::new(),
+            let (summary, steps) = match std::mem::take(&mut flow.data.work) {
+                Work::Settled(settled) => (settled.summary, settled.steps),
+                _ => (Summary::default(), Vec::new()),
             };
+            summary.reached.count(&mut self.counters);
+            let record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
+            self.counters.count_verdict(record.encryption);
             emit(Emitted { record, steps });
         }
         self.ended = ended;
@@ -430,50 +436,6 @@ impl Shard {
             let record = record(&self.settings, &self.vantages, flow, Some(event));
             emit(Emitted { record, steps: Vec::new() });
         }
-    }
-}
-
-/// The record of a flow as it stands; `event` is set in live records, which also carry the growth since the last one.
-fn record(
-    settings: &Settings,
-    vantages: &VantageTable,
-    flow: &mut Flow<Data>,
-    event: Option<&'static str>,
-) -> Record {
-    let mut verdict = match &flow.data.work {
-        Work::Silent => Summary::default().verdict(flow, Stage::Over),
-        Work::Watched(session) => session.summary().verdict(flow, Stage::Open),
-        Work::Settled(settled) => settled.summary.verdict(flow, Stage::Over),
-    };
-    verdict.outcome = flow.data.outcome.unwrap_or(verdict.outcome);
-    let scope = settings.scopes.name(flow.key.scope);
-    let mut record = report::record(flow, &verdict, vantages, scope, &settings.context);
-    record.event = event;
-    if event.is_some() {
-        let mut published = flow.data.published.take().unwrap_or_default();
-        record.delta = Some(delta(&mut published.totals, flow.client, &record));
-        published.last = flow.last;
-        flow.data.published = Some(published);
-    }
-    record
-}
-
-/// Growth since the totals published, which are brought up to date. They never fall: another vantage may be counted by
-/// that saw less.
-fn delta(published: &mut [[u64; 2]; 2], client: usize, record: &Record) -> Delta {
-    let grow = |total: &mut u64, now: u64| {
-        let grown = now.saturating_sub(*total);
-        *total += grown;
-        grown
-    };
-    let [a, b] = published;
-    let ([packets_c2s, bytes_c2s], [packets_s2c, bytes_s2c]) =
-        if client == 0 { (a, b) } else { (b, a) };
-    Delta {
-        packets_c2s_delta: grow(packets_c2s, record.packets_c2s),
-        packets_s2c_delta: grow(packets_s2c, record.packets_s2c),
-        bytes_c2s_delta: grow(bytes_c2s, record.bytes_c2s),
-        bytes_s2c_delta: grow(bytes_s2c, record.bytes_s2c),
     }
 }
 
@@ -522,9 +484,11 @@ fn work(
 
 /// Keeps the outcome, if it is known.
 fn settle_outcome(flow: &mut Flow<Data>, summary: &Summary) {
-    let outcome = summary.verdict(flow, Stage::Over).outcome;
-    let outcome = Some(outcome).filter(|outcome| *outcome != Outcome::Unknown);
-    flow.data.outcome = flow.data.outcome.or(outcome);
+    if flow.data.outcome.is_some() {
+        return;
+    }
+    let outcome = Some(summary.final_outcome(flow)).filter(|outcome| *outcome != Outcome::Unknown);
+    flow.data.outcome = outcome;
 }
 
 /// Begins a session with the first payload; what has no payload to read is settled at once.
@@ -532,7 +496,8 @@ fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
     match segment.transport {
         Transport::Esp => {
             let summary = Summary::esp(segment);
-            flow.data.work = Work::Settled(Box::new(Settled { summary, steps: Vec::new() }));
+            flow.data.work =
+                Work::Settled(Box::new(Settled { summary, steps: Vec::new(), bytes: 0 }));
             flow.data.settled = true;
         }
         Transport::Tcp | Transport::Udp if segment.payload_len > 0 => {
@@ -556,7 +521,7 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
     let (mut summary, steps) = session.into_summary();
     summary.shrink();
     settle_outcome(flow, &summary);
-    flow.data.work = Work::Settled(Box::new(Settled { summary, steps }));
+    flow.data.work = Work::Settled(Box::new(Settled { summary, steps, bytes: 0 }));
     flow.data.session_bytes = 0;
     flow.data.settled = true;
     true

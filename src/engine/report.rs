@@ -1,18 +1,21 @@
 //! From a flow and its summary to a record.
 
-use std::net::IpAddr;
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use sha1::{Digest, Sha1};
+use hashbrown::HashMap;
 
 use crate::{
     detect::DETECTORS,
     flow::{Direction, Flow, VantageTable},
     inspect::tls::{alert_name, cipher_name, compression_name, group_name, signature_name},
     model::{
-        FlowKey, Network, Side, Timestamp, Verdict,
+        CommunityId, Network, Side, Timestamp, Verdict,
         record::{
-            AlertRecord, CertificatesRecord, EvidenceRecord, Record, SCHEMA_VERSION,
+            AlertRecord, CertificatesRecord, EvidenceRecord, HexCode, Record, SCHEMA_VERSION,
             StrengthRecord, TlsRecord, VantageRecord,
         },
         tls::{
@@ -27,7 +30,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RecordContext {
     /// Capture name.
-    pub capture: Option<String>,
+    pub capture: Option<Arc<str>>,
     /// Networks that count as inside; empty: private, ULA and shared address space.
     pub internal: Vec<Network>,
     /// Networks of AWS endpoints.
@@ -53,9 +56,9 @@ impl Default for RecordContext {
 /// The record of `flow` with `verdict`.
 pub(super) fn record<T>(
     flow: &Flow<T>,
-    verdict: &Verdict,
+    verdict: Verdict,
     vantages: &VantageTable,
-    scope: &str,
+    scope: &Arc<str>,
     context: &RecordContext,
 ) -> Record {
     let key = &flow.key;
@@ -69,8 +72,8 @@ pub(super) fn record<T>(
         event: None,
         ts_first: flow.first,
         ts_last: flow.last,
-        scope: scope.to_owned(),
-        community_id: community_id(key),
+        scope: Arc::clone(scope),
+        community_id: CommunityId::new(*key),
         src_ip: src.ip(),
         src_port: src.port(),
         dst_ip: dst.ip(),
@@ -81,15 +84,15 @@ pub(super) fn record<T>(
         outcome: verdict.outcome.name(),
         app: verdict.app,
         app_source: verdict.app_source.map(crate::model::AppSource::name),
-        layers: verdict.layers.clone(),
+        layers: verdict.layers,
         upgrade: verdict.upgrade,
         plaintext_reason: verdict.plaintext_reason.map(crate::model::PlaintextReason::name),
         credentials: verdict.credentials.names().collect(),
         confidence: verdict.confidence.map(crate::model::Confidence::name),
         unknown_reason: verdict.unknown_reason.map(crate::model::UnknownReason::name),
         boundary: context.boundary(src.ip(), dst.ip(), scope),
-        tls: verdict.tls.as_deref().map(|tls| tls_record(tls, flow.first, context.profile)),
-        evidence: verdict.evidence.iter().copied().map(EvidenceRecord::from).collect(),
+        tls: verdict.tls.map(|tls| Box::new(tls_record(*tls, flow.first, context.profile))),
+        evidence: verdict.evidence.into_iter().map(EvidenceRecord::from).collect(),
         packets_c2s: c2s.packets,
         packets_s2c: s2c.packets,
         bytes_c2s: c2s.bytes,
@@ -108,7 +111,13 @@ pub(super) fn record<T>(
 
 /// Protocol whose usual port this is.
 fn expected_service(port: u16) -> Option<&'static str> {
-    DETECTORS.iter().map(|d| d.info()).find(|i| i.ports.contains(&port)).map(|i| i.name)
+    static SERVICES: LazyLock<HashMap<u16, &'static str, foldhash::fast::FixedState>> =
+        LazyLock::new(|| {
+            let infos = DETECTORS.iter().map(|d| d.info());
+            // The first that names a port has it.
+            infos.rev().flat_map(|info| info.ports.iter().map(|port| (*port, info.name))).collect()
+        });
+    SERVICES.get(&port).copied()
 }
 
 fn vantage_records<'f>(
@@ -126,13 +135,15 @@ fn vantage_records<'f>(
 }
 
 /// Certificates are judged at `now`, strength by `profile`.
-fn tls_record(facts: &TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord {
+fn tls_record(facts: TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord {
+    let certificates = CertificatesRecord::new(&facts, now);
+    let strength = strength_record(&facts, profile);
     TlsRecord {
         version: facts.version.and_then(TlsVersion::name),
         version_offered: facts.version_offered.and_then(TlsVersion::name),
         versions_offered: version_names(&facts.versions_offered),
         cipher: facts.cipher.map(|id| named(cipher_name(id), id)),
-        cipher_id: facts.cipher.map(hex),
+        cipher_id: facts.cipher.map(HexCode),
         ciphers_offered: facts.ciphers_offered,
         key_exchange: facts.key_exchange.map(KeyExchange::name),
         group: facts.group.map(|id| named(group_name(id), id)),
@@ -142,9 +153,9 @@ fn tls_record(facts: &TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord 
         dh_bits: facts.dh_bits,
         signature_algorithm: facts.signature_algorithm.map(|id| named(signature_name(id), id)),
         compression: facts.compression.map(|id| named(compression_name(id), id.into())),
-        sni: facts.sni.clone(),
-        alpn: facts.alpn.clone(),
-        alpn_offered: facts.alpn_offered.clone(),
+        sni: facts.sni,
+        alpn: facts.alpn,
+        alpn_offered: facts.alpn_offered,
         ech_offered: facts.ech_offered,
         ech_grease: facts.ech_grease,
         resumed: facts.resumed,
@@ -167,10 +178,10 @@ fn tls_record(facts: &TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord 
         client_cert_seen: facts.client_cert_seen,
         client_cert_requested: facts.client_cert_requested,
         certificate_cut: facts.certificate_cut.map(CertificateCut::name),
-        ja3: facts.ja3.map(|ja3| ja3.to_string()),
-        ja4: facts.ja4.map(|ja4| ja4.to_string()),
-        certificates: CertificatesRecord::new(facts, now),
-        strength: strength_record(facts, profile),
+        ja3: facts.ja3,
+        ja4: facts.ja4,
+        certificates,
+        strength,
     }
 }
 
@@ -204,28 +215,8 @@ fn version_names(versions: &[TlsVersion]) -> Vec<&'static str> {
 }
 
 /// A code by its name, or as a number.
-fn named(name: Option<&'static str>, id: u16) -> String {
-    name.map_or_else(|| hex(id), str::to_owned)
-}
-
-fn hex(id: u16) -> String {
-    format!("0x{id:04x}")
-}
-
-/// Community ID v1 with seed 0 (Corelight community-id-spec).
-fn community_id(key: &FlowKey) -> String {
-    let mut hash = Sha1::new();
-    hash.update(0_u16.to_be_bytes());
-    for endpoint in [key.a, key.b] {
-        match endpoint.ip() {
-            IpAddr::V4(ip) => hash.update(ip.octets()),
-            IpAddr::V6(ip) => hash.update(ip.octets()),
-        }
-    }
-    hash.update([key.transport.number(), 0]);
-    hash.update(key.a.port().to_be_bytes());
-    hash.update(key.b.port().to_be_bytes());
-    format!("1:{}", BASE64_STANDARD.encode(hash.finalize()))
+fn named(name: Option<&'static str>, id: u16) -> Cow<'static, str> {
+    name.map_or_else(|| HexCode(id).to_string().into(), Cow::Borrowed)
 }
 
 impl RecordContext {
@@ -276,17 +267,6 @@ fn is_private(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Endpoint, ScopeId, Transport};
-
-    #[test]
-    fn community_id_equals_the_published_vector_in_both_orders() {
-        let a = Endpoint::from(([128, 232, 110, 120], 34855));
-        let b = Endpoint::from(([66, 35, 250, 204], 80));
-        for (src, dst) in [(a, b), (b, a)] {
-            let (key, _) = FlowKey::new(ScopeId(0), Transport::Tcp, src, dst);
-            assert_eq!(community_id(&key), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
-        }
-    }
 
     #[test]
     fn boundaries() {

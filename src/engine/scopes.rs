@@ -1,6 +1,9 @@
 //! Which source domain a mirrored copy belongs to, and who may send copies at all.
 
-use std::str::FromStr;
+use std::{
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use crate::model::{BadNetwork, Network, ScopeId, Vantage};
 
@@ -8,7 +11,7 @@ use crate::model::{BadNetwork, Network, ScopeId, Vantage};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeRule {
     /// Name in records.
-    pub name: String,
+    pub name: Arc<str>,
     /// Outer sources; empty: any.
     pub sources: Vec<Network>,
     /// VNIs; empty: any.
@@ -27,7 +30,7 @@ impl FromStr for ScopeRule {
             .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| format!("`{text}`: expected NAME=vni:N,source:NETWORK,endpoint:HEX"))?;
         let mut rule = Self {
-            name: name.to_owned(),
+            name: name.into(),
             sources: Vec::new(),
             vnis: Vec::new(),
             endpoint_ids: Vec::new(),
@@ -70,11 +73,11 @@ pub struct Scopes {
     /// VNIs that may be used; empty: any.
     pub allowed_vnis: Vec<u32>,
     /// Names by id, those of earlier snapshots first; empty where there is none: ids are the rules' own.
-    pub names: Vec<String>,
+    pub names: Vec<Arc<str>>,
 }
 
 /// Name of the scope without rules.
-const DEFAULT_SCOPE: &str = "default";
+static DEFAULT_SCOPE: LazyLock<Arc<str>> = LazyLock::new(|| "default".into());
 
 impl Scopes {
     /// The scope of a copy, or `None` if its sender or VNI is not allowed.
@@ -101,13 +104,13 @@ impl Scopes {
     }
 
     /// Name of a scope.
-    pub fn name(&self, id: ScopeId) -> &str {
-        let Some(at) = usize::from(id.0).checked_sub(1) else { return DEFAULT_SCOPE };
+    pub fn name(&self, id: ScopeId) -> &Arc<str> {
+        let Some(at) = usize::from(id.0).checked_sub(1) else { return &DEFAULT_SCOPE };
         let name = match self.names.as_slice() {
             [] => self.rules.get(at).map(|rule| &rule.name),
             names => names.get(at),
         };
-        name.map_or(DEFAULT_SCOPE, String::as_str)
+        name.unwrap_or(&DEFAULT_SCOPE)
     }
 
     /// Takes over the ids of an earlier snapshot, so that a name keeps its id and an id its name.
@@ -144,7 +147,7 @@ mod tests {
             ],
             ..Scopes::default()
         };
-        let name = |v| scopes.name(scopes.place(Some(v), 0).unwrap()).to_owned();
+        let name = |v| scopes.name(scopes.place(Some(v), 0).unwrap()).to_string();
         assert_eq!(name(vantage([10, 1, 2, 3], 7)), "prod");
         assert_eq!(name(vantage([10, 2, 2, 3], 7)), "default");
         assert_eq!(name(vantage([10, 2, 2, 3], 8)), "prod");

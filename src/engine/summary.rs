@@ -322,6 +322,35 @@ impl Summary {
 
     /// The verdict on `flow`. While its session is open, only what later bytes cannot take back is said.
     pub fn verdict<T>(&self, flow: &Flow<T>, stage: Stage) -> Verdict {
+        Verdict {
+            layers: self.layers.clone(),
+            evidence: self.evidence.clone(),
+            tls: self.tls.as_deref().map(|(facts, _)| {
+                let outcome = Some(handshake_outcome(facts, flow));
+                Box::new(TlsFacts { outcome, ..facts.clone() })
+            }),
+            ..self.judge(flow, stage)
+        }
+    }
+
+    /// The last verdict on `flow`: nothing will be asked any more.
+    pub(super) fn into_verdict<T>(self, flow: &Flow<T>) -> Verdict {
+        let verdict = self.judge(flow, Stage::Over);
+        let tls = self.tls.map(|tls| {
+            let (facts, _) = *tls;
+            let outcome = Some(handshake_outcome(&facts, flow));
+            Box::new(TlsFacts { outcome, ..facts })
+        });
+        Verdict { layers: self.layers, evidence: self.evidence, tls, ..verdict }
+    }
+
+    /// The outcome alone.
+    pub(super) fn final_outcome<T>(&self, flow: &Flow<T>) -> Outcome {
+        self.outcome(flow)
+    }
+
+    /// The verdict without its lists and TLS facts.
+    fn judge<T>(&self, flow: &Flow<T>, stage: Stage) -> Verdict {
         let preamble_only = self.is_preamble_only(flow);
         let encryption = match self.encryption {
             _ if stage == Stage::Open && self.may_turn() => Encryption::Unknown,
@@ -342,7 +371,7 @@ impl Summary {
             outcome,
             app: app.map(|(name, _)| name),
             app_source: app.map(|(_, source)| source),
-            layers: self.layers.clone(),
+            layers: Vec::new(),
             upgrade: self.upgrade,
             plaintext_reason: if preamble_only && self.refused {
                 Some(PlaintextReason::ServerRefused)
@@ -352,11 +381,8 @@ impl Summary {
             credentials: self.credentials,
             confidence: decided.then(|| self.confidence()),
             unknown_reason: (!decided).then(|| self.unknown_reason(flow)),
-            evidence: self.evidence.clone(),
-            tls: self.tls.as_deref().map(|(facts, _)| {
-                let outcome = Some(handshake_outcome(facts, flow));
-                Box::new(TlsFacts { outcome, ..facts.clone() })
-            }),
+            evidence: Vec::new(),
+            tls: None,
         }
     }
 

@@ -3,10 +3,9 @@
 //! Such a flow inherits the *probable* application, marked `inferred`; whether it is encrypted stays `unknown`, because
 //! one server may take both. An inferred application alone is never enough for an alert.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+
+use hashbrown::HashMap;
 
 use crate::model::{AppSource, Confidence, record::Record};
 
@@ -18,7 +17,7 @@ const WAITING_MAX: usize = 65_536;
 /// What is known of servers, and the records that wait for it.
 #[derive(Debug, Default)]
 pub struct Servers {
-    known: HashMap<ServerKey, App>,
+    known: HashMap<ServerKey, App, foldhash::fast::RandomState>,
     /// Servers in the order they were learnt.
     learnt: VecDeque<ServerKey>,
     waiting: VecDeque<Record>,
@@ -31,7 +30,7 @@ pub struct Servers {
 /// One service: addresses are unique within a scope only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ServerKey {
-    scope: String,
+    scope: Arc<str>,
     transport: &'static str,
     ip: IpAddr,
     port: u16,
@@ -164,7 +163,7 @@ mod tests {
             outcome: if unknown { "unknown" } else { "established" },
             confidence: (!unknown).then_some("both_sides"),
             unknown_reason: unknown.then_some("midstream_opaque"),
-            scope: "default".to_owned(),
+            scope: "default".into(),
             transport: "tcp",
             dst_ip: [10, 0, 0, 1].into(),
             dst_port: 4000,
@@ -206,7 +205,7 @@ mod tests {
     fn nothing_follows_where_flows_disagree_or_another_service_is_asked() {
         let elsewhere = [
             Record { dst_port: 4001, ..record(None, "unknown", "midstream") },
-            Record { scope: "other".to_owned(), ..record(None, "unknown", "midstream") },
+            Record { scope: "other".into(), ..record(None, "unknown", "midstream") },
             Record { transport: "udp", ..record(None, "unknown", "midstream") },
         ];
         let proof = record(Some("mysql"), "plaintext", "start");

@@ -15,7 +15,14 @@ pub struct Coverage {
     /// The range has grown beyond [`LOOKBACK`]: what lies before its last part has all been seen or missed.
     long: bool,
     overflow: bool,
-    holes: [(u32, u32); HOLES_MAX],
+    /// Most ranges have none.
+    holes: Option<Box<Holes>>,
+}
+
+/// What is missing in a range.
+#[derive(Clone, Debug, Default)]
+struct Holes {
+    list: [(u32, u32); HOLES_MAX],
     count: u8,
 }
 
@@ -76,7 +83,7 @@ impl Coverage {
 
     /// Whether everything between the first and the last number was seen.
     pub const fn is_gapless(&self) -> bool {
-        self.count == 0 && !self.overflow
+        self.holes.is_none() && !self.overflow
     }
 
     /// Whether more was acknowledged than was seen, an unseen FIN aside.
@@ -96,7 +103,14 @@ impl Coverage {
 
     /// Holes open now.
     pub fn holes(&self) -> u32 {
-        u32::from(self.count) + u32::from(self.overflow)
+        self.holes.as_ref().map_or(0, |holes| u32::from(holes.count)) + u32::from(self.overflow)
+    }
+
+    /// The range alone, without its holes.
+    #[must_use]
+    pub const fn bounds(&self) -> Self {
+        let Self { start, end, begun, long, overflow, .. } = *self;
+        Self { start, end, begun, long, overflow, holes: None }
     }
 
     /// The smallest range holding both.
@@ -106,7 +120,7 @@ impl Coverage {
             return self;
         }
         if !self.begun {
-            return other.clone();
+            return other.bounds();
         }
         if before(other.start, self.start) {
             self.start = other.start;
@@ -137,10 +151,11 @@ impl Coverage {
     }
 
     fn open_hole(&mut self, from: u32, to: u32) {
-        match self.holes.get_mut(usize::from(self.count)) {
+        let holes = self.holes.get_or_insert_default();
+        match holes.list.get_mut(usize::from(holes.count)) {
             Some(hole) => {
                 *hole = (from, to);
-                self.count += 1;
+                holes.count += 1;
             }
             None => self.overflow = true,
         }
@@ -148,11 +163,9 @@ impl Coverage {
 
     /// Takes `seq..end` out of the holes; true if it filled any part.
     fn fill(&mut self, seq: u32, end: u32) -> bool {
-        let old = self.holes;
-        let count = usize::from(self.count);
-        self.count = 0;
+        let Some(old) = self.holes.take() else { return false };
         let mut filled = false;
-        for (from, to) in old.into_iter().take(count) {
+        for (from, to) in old.list.into_iter().take(usize::from(old.count)) {
             let (cut_from, cut_to) = (later(from, seq), earlier(to, end));
             if !before(cut_from, cut_to) {
                 self.keep(from, to);

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod coverage;
+mod index;
 mod roles;
+mod slab;
 mod stream;
 mod table;
 mod vantage;
@@ -58,11 +60,19 @@ pub struct Direction {
     /// What the first vantage delivered.
     main: Tally,
     /// What further vantages delivered.
-    more: Vec<Tally>,
+    more: Option<Box<Further>>,
 }
+
+/// Tallies of further vantages: most flows have none.
+#[derive(Debug, Default)]
+struct Further(Vec<Tally>);
 
 /// Sequence numbers further apart than this belong to different connections.
 const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
+
+const fn is_close(seq: u32, ack: u32) -> bool {
+    seq.wrapping_sub(ack).cast_signed().unsigned_abs() <= SEQUENCE_DISTANCE_MAX
+}
 
 /// Most vantages counted for one direction.
 pub const VANTAGES_MAX: usize = 4;
@@ -107,13 +117,16 @@ impl Direction {
 
     /// Whether `seq` is near what was seen here, or near what the other end acknowledged of it.
     fn is_near(&self, seq: u32, acked: Option<u32>) -> bool {
+        if self.more.is_none() && self.main.coverage.has_begun() {
+            let distance = self.main.coverage.distance(seq);
+            return distance <= SEQUENCE_DISTANCE_MAX
+                || acked.is_some_and(|ack| is_close(seq, ack));
+        }
         let mut seen = self.tallies().filter(|t| t.coverage.has_begun()).peekable();
         if seen.peek().is_none() && acked.is_none() {
             return true;
         }
-        let acked = acked.is_some_and(|ack| {
-            seq.wrapping_sub(ack).cast_signed().unsigned_abs() <= SEQUENCE_DISTANCE_MAX
-        });
+        let acked = acked.is_some_and(|ack| is_close(seq, ack));
         acked || seen.any(|t| t.coverage.distance(seq) <= SEQUENCE_DISTANCE_MAX)
     }
 
@@ -129,23 +142,28 @@ impl Direction {
         if self.main.vantage == vantage {
             return Some(&mut self.main);
         }
-        if let Some(at) = self.more.iter().position(|t| t.vantage == vantage) {
-            return self.more.get_mut(at);
+        let Further(more) = &mut **self.more.get_or_insert_default();
+        if let Some(at) = more.iter().position(|t| t.vantage == vantage) {
+            return more.get_mut(at);
         }
-        if self.more.len() + 1 >= VANTAGES_MAX {
+        if more.len() + 1 >= VANTAGES_MAX {
             return None;
         }
-        self.more.push(Tally { vantage, ..Tally::default() });
-        self.more.last_mut()
+        more.push(Tally { vantage, ..Tally::default() });
+        more.last_mut()
     }
 
     /// Every vantage's tally, in order of appearance; none before the first packet.
     pub fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        std::iter::once(&self.main).chain(&self.more).filter(|t| t.packets > 0)
+        let more = self.more.iter().flat_map(|further| &further.0);
+        std::iter::once(&self.main).chain(more).filter(|t| t.packets > 0)
     }
 
     /// Whether `vantage` has delivered a packet of this direction.
     pub fn knows(&self, vantage: VantageId) -> bool {
+        if self.main.vantage == vantage && self.main.packets > 0 {
+            return true;
+        }
         self.tallies().any(|t| t.vantage == vantage)
     }
 
@@ -153,9 +171,12 @@ impl Direction {
     ///
     /// The flag tells whether the counts are exact: no gap in its sequence space, nothing before or after it elsewhere.
     pub fn elected(&self) -> (&Tally, bool) {
+        if self.more.is_none() {
+            return (&self.main, self.main.packets == 0 || self.main.coverage.is_gapless());
+        }
         let widest = self.tallies().fold(None, |all: Option<Coverage>, t| match all {
             Some(all) => Some(all.union_bounds(&t.coverage)),
-            None => Some(t.coverage.clone()),
+            None => Some(t.coverage.bounds()),
         });
         let Some(widest) = widest else { return (&self.main, true) };
         // A lost pure acknowledgement leaves no hole, so among equals the one that saw most is nearest to the truth.

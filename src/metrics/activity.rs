@@ -59,7 +59,7 @@ impl ActivityKey {
         let tls = record.tls.as_ref().filter(|_| class == Class::Tls);
         let plaintext = class == Class::Plaintext;
         Self {
-            scope: record.scope.clone(),
+            scope: record.scope.to_string(),
             class,
             protocol: record.app.filter(|_| plaintext),
             service: record.expected_service.filter(|_| plaintext),

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+pub mod community_id;
 pub mod dtls;
 pub mod evidence;
 pub mod finding;
@@ -19,6 +20,7 @@ pub mod time;
 pub mod tls;
 pub mod verdict;
 
+pub use community_id::CommunityId;
 pub use evidence::{Evidence, Mark};
 pub use finding::{Addresses, Edge, FindingId, Identity};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};

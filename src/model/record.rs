@@ -5,14 +5,20 @@
 
 mod certificate;
 
-use std::net::IpAddr;
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 pub use certificate::{
     CertificateRecord, CertificatesRecord, ClientCertificateRecord, RdsCaRecord,
 };
 use serde::{Serialize, Serializer};
 
-use super::{evidence::Evidence, name::Name, time::Timestamp};
+use super::{
+    community_id::CommunityId,
+    evidence::Evidence,
+    fingerprint::{Ja3, Ja4},
+    name::Name,
+    time::Timestamp,
+};
 
 /// Schema version in every line.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -27,7 +33,7 @@ pub struct Record {
     pub schema: u8,
     /// Base name of the capture file; absent in live records.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub capture: Option<String>,
+    pub capture: Option<Arc<str>>,
     /// Live records: `settled`, `update` or `end`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<&'static str>,
@@ -36,9 +42,9 @@ pub struct Record {
     /// Last packet.
     pub ts_last: Timestamp,
     /// Source domain.
-    pub scope: String,
+    pub scope: Arc<str>,
     /// Community ID v1 of the inner 5-tuple.
-    pub community_id: String,
+    pub community_id: CommunityId,
     /// Client address.
     pub src_ip: IpAddr,
     /// Client port.
@@ -74,7 +80,7 @@ pub struct Record {
     /// Where the flow runs.
     pub boundary: &'static str,
     /// TLS facts.
-    pub tls: Option<TlsRecord>,
+    pub tls: Option<Box<TlsRecord>>,
     /// The proof.
     pub evidence: Vec<EvidenceRecord>,
     /// Packets from client to server.
@@ -129,17 +135,17 @@ pub struct TlsRecord {
     /// Versions offered, in the client's order.
     pub versions_offered: Vec<&'static str>,
     /// IANA name of the cipher suite, or its code where it has none.
-    pub cipher: Option<String>,
+    pub cipher: Option<Cow<'static, str>>,
     /// Cipher suite code, `0x1301`.
-    pub cipher_id: Option<String>,
+    pub cipher_id: Option<HexCode>,
     /// Number of suites offered.
     pub ciphers_offered: Option<u16>,
     /// How the key was agreed on.
     pub key_exchange: Option<&'static str>,
     /// Named group of the key exchange.
-    pub group: Option<String>,
+    pub group: Option<Cow<'static, str>>,
     /// Groups offered, in the client's order.
-    pub groups_offered: Vec<String>,
+    pub groups_offered: Vec<Cow<'static, str>>,
     /// Whether the group used is post-quantum (hybrid included).
     pub pq: Option<bool>,
     /// Whether such a group was offered.
@@ -147,9 +153,9 @@ pub struct TlsRecord {
     /// Size of the prime of a finite-field key exchange.
     pub dh_bits: Option<u16>,
     /// Algorithm of the server's signature in the key exchange.
-    pub signature_algorithm: Option<String>,
+    pub signature_algorithm: Option<Cow<'static, str>>,
     /// IANA name of the compression method.
-    pub compression: Option<String>,
+    pub compression: Option<Cow<'static, str>>,
     /// Server name asked for.
     pub sni: Option<Name>,
     /// Protocol chosen.
@@ -193,15 +199,31 @@ pub struct TlsRecord {
     /// Why the server's certificates were not read though in clear.
     pub certificate_cut: Option<&'static str>,
     /// JA3 of the first hello.
-    pub ja3: Option<String>,
+    pub ja3: Option<Ja3>,
     /// JA4 of the first hello.
-    pub ja4: Option<String>,
+    pub ja4: Option<Ja4>,
     /// What the certificates say.
     #[serde(flatten)]
     pub certificates: CertificatesRecord,
     /// How good it is by the profile asked for.
     #[serde(flatten)]
     pub strength: StrengthRecord,
+}
+
+/// A code point in hexadecimal, `0x1301`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HexCode(pub u16);
+
+impl fmt::Display for HexCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:04x}", self.0)
+    }
+}
+
+impl Serialize for HexCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// How good the TLS of a flow is.
@@ -259,7 +281,19 @@ pub struct VantageRecord {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
+    }
+}
+
+impl Serialize for Ja3 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Ja4 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

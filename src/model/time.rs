@@ -24,17 +24,30 @@ impl Timestamp {
     pub const fn seconds(self) -> u64 {
         self.0 / NS_PER_S
     }
+
+    /// Calls `take` with the time as text; every record holds some, so the digits are written by hand.
+    pub(super) fn with_text<R>(self, take: impl FnOnce(&str) -> R) -> R {
+        let (days, second) = (self.seconds() / SECONDS_PER_DAY, self.seconds() % SECONDS_PER_DAY);
+        // At most 584 years of nanoseconds: the days fit, and the year has four digits.
+        let (year, month, day) = civil(days.cast_signed());
+        let date = [year, month, day].map(i64::unsigned_abs);
+        let clock = [second / 3600, second / 60 % 60, second % 60];
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let [year, month, day] = date;
+        let [h, m, s] = clock;
+        let numbers =
+            [(0..4, year), (5..7, month), (8..10, day), (11..13, h), (14..16, m), (17..19, s)];
+        for (place, number) in numbers.into_iter().chain([(20..29, self.0 % NS_PER_S)]) {
+            digits(text.get_mut(place).unwrap_or_default(), number);
+        }
+        take(std::str::from_utf8(&text).unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with nanoseconds: `2026-11-23T13:30:00.000000000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, second) = (self.seconds() / 86_400, self.seconds() % 86_400);
-        // At most 584 years of nanoseconds: the days fit.
-        let (year, month, day) = civil(days.cast_signed());
-        let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-        let ns = self.0 % NS_PER_S;
-        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ns:09}Z")
+        self.with_text(|text| f.write_str(text))
     }
 }
 
@@ -111,6 +124,14 @@ impl FromStr for Date {
 }
 
 const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Writes `number` in as many digits as there is room for.
+fn digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10).to_le_bytes().first().copied().unwrap_or_default();
+        number /= 10;
+    }
+}
 
 /// Three numbers of the given widths between separators.
 fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> {

@@ -52,7 +52,7 @@ fn verdict(emitted: &Emitted) -> String {
     }
     if let Some(tls) = &record.tls {
         words.extend(tls.version.map(str::to_owned));
-        words.extend(tls.cipher.clone());
+        words.extend(tls.cipher.as_ref().map(ToString::to_string));
         words.extend(tls.sni.as_ref().map(|sni| format!("SNI {sni}")));
     }
     words.join(", ")

@@ -163,7 +163,7 @@ impl Inventory {
         self.now = self.now.max(Some(record.ts_last));
         let Some(tls) = &record.tls else { return };
         let key = ServerKey {
-            scope: record.scope.clone(),
+            scope: record.scope.to_string(),
             sni: tls.sni.clone(),
             address: record.dst_ip,
             port: record.dst_port,
@@ -280,10 +280,10 @@ impl Server {
         if let (Some(version), Some(cipher)) = (tls.version, &tls.cipher)
             && self.suites.len() < values_max
         {
-            self.suites.insert((version, cipher.clone()));
+            self.suites.insert((version, cipher.to_string()));
         }
-        bump_named(&mut self.ciphers, tls.cipher.as_ref(), values_max);
-        bump_named(&mut self.groups, tls.group.as_ref(), values_max);
+        bump_named(&mut self.ciphers, tls.cipher.as_deref(), values_max);
+        bump_named(&mut self.groups, tls.group.as_deref(), values_max);
         self.pq.count(tls.pq);
         bump(&mut self.client_cert, tls.client_cert);
         if let Some(strength) = tls.strength.strength {
@@ -458,12 +458,12 @@ fn bump(counts: &mut BTreeMap<&'static str, u64>, value: &'static str) {
 }
 
 /// Counts a value that may be any code; beyond `values_max` different ones under `other`.
-fn bump_named(counts: &mut BTreeMap<String, u64>, value: Option<&String>, values_max: usize) {
+fn bump_named(counts: &mut BTreeMap<String, u64>, value: Option<&str>, values_max: usize) {
     let Some(value) = value else { return };
     if let Some(count) = counts.get_mut(value) {
         *count += 1;
     } else if counts.len() < values_max {
-        counts.insert(value.clone(), 1);
+        counts.insert(value.to_owned(), 1);
     } else {
         *counts.entry("other".to_owned()).or_default() += 1;
     }

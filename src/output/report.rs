@@ -4,8 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
+    sync::Arc,
 };
 
+use hashbrown::HashMap;
 use serde::Serialize;
 
 use crate::{
@@ -31,7 +33,7 @@ pub struct Report {
     /// Flows whose application is not the one usual on their port.
     pub unexpected: u64,
     #[serde(skip)]
-    edges: BTreeMap<EdgeKey, Edge>,
+    edges: HashMap<EdgeKey, Edge, foldhash::fast::RandomState>,
     #[serde(skip)]
     edges_max: Option<usize>,
     /// What the sensor met, zeros left out.
@@ -48,9 +50,9 @@ pub struct Total {
 }
 
 /// Who talks to whom in clear.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct EdgeKey {
-    scope: String,
+    scope: Arc<str>,
     app: Option<&'static str>,
     encryption: &'static str,
     client: IpAddr,
@@ -64,7 +66,7 @@ struct EdgeKey {
 #[derive(Clone, Debug, Serialize)]
 pub struct Edge {
     /// Source domain.
-    pub scope: String,
+    pub scope: Arc<str>,
     /// Protocol in clear.
     pub protocol: Option<&'static str>,
     /// `plaintext` or `partial`.
@@ -133,9 +135,13 @@ impl Report {
 
     /// Plaintext edges, worst first.
     pub fn edges(&self) -> Vec<&Edge> {
-        let mut edges: Vec<&Edge> = self.edges.values().collect();
-        edges.sort_by_key(|edge| std::cmp::Reverse(edge.weight()));
-        edges
+        let mut edges: Vec<_> = self
+            .edges
+            .iter()
+            .map(|(key, edge)| (std::cmp::Reverse(edge.weight()), key, edge))
+            .collect();
+        edges.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        edges.into_iter().map(|(_, _, edge)| edge).collect()
     }
 
     /// Flows of all verdicts.
@@ -162,7 +168,7 @@ impl Report {
         for edge in self.edges() {
             let credentials: Vec<&str> = edge.credentials.iter().copied().collect();
             out.write_record([
-                edge.scope.as_str(),
+                &*edge.scope,
                 edge.protocol.unwrap_or(""),
                 edge.encryption,
                 &edge.client.to_string(),

@@ -90,7 +90,7 @@ fn edges(text: &mut String, report: &Report, style: Style) {
     }
     line(text, "Who talks in cleartext, worst first:");
     let shown = edges.get(..style.edges_max).unwrap_or(&edges);
-    let scoped = edges.iter().any(|e| e.scope != "default");
+    let scoped = edges.iter().any(|e| &*e.scope != "default");
     let fits = |layout: &&Layout| {
         let table = edge_table(shown, layout, scoped, Style { color: false, ..style });
         table.lines().all(|row| row.trim_end().chars().count() <= usize::from(style.width))
@@ -171,7 +171,7 @@ impl Field {
             if layout.years { text } else { without_year(&text) }
         };
         match self {
-            Self::Scope => edge.scope.clone(),
+            Self::Scope => edge.scope.to_string(),
             Self::Protocol => edge.protocol.unwrap_or("-").to_owned(),
             Self::Client => edge.client.to_string(),
             Self::Server => std::net::SocketAddr::new(edge.server, edge.port).to_string(),

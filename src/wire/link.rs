@@ -217,7 +217,7 @@ pub(super) mod kind {
 const LAYERS_MAX: usize = 16;
 
 const NULL: u32 = 0;
-const ETHERNET: u32 = 1;
+pub(super) const ETHERNET: u32 = 1;
 const PPP: u32 = 9;
 const RAW_BSD: u32 = 12;
 const RAW_OPENBSD: u32 = 14;

@@ -5,6 +5,7 @@
 //! | `link` | link-layer headers down to IP |
 //! | `ip`, `fragment` | the IP header; fragments put together |
 //! | `transport` | TCP, UDP, ESP |
+//! | `straight` | the usual stack, all at once |
 //! | `vxlan`, `geneve`, `tunnel` | what carries IP again; the first VXLAN or GENEVE layer names the vantage |
 //!
 //! Nothing is allocated per packet, except for IP fragments. Checksums are never looked at: mirrored copies are often cut,
@@ -17,6 +18,7 @@ mod fragment;
 mod geneve;
 mod ip;
 mod link;
+mod straight;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -183,6 +185,16 @@ impl Decoder {
 
     /// The innermost TCP segment, UDP datagram or ESP packet of `frame`.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
+        if self.limits.nesting_max > 0
+            && let Some(segment) = straight::decode(frame)
+        {
+            return Ok(segment);
+        }
+        self.decode_any(frame)
+    }
+
+    /// The same layer by layer, whatever they are.
+    fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
         let Self { limits, counters, fragments, whole } = self;
         let mut whole = whole.iter_mut();
         let mut trail = Trail::default();

@@ -58,7 +58,7 @@ pub(super) fn open_gpe(bytes: &[u8]) -> Result<Inner<'_>, Skip> {
 }
 
 /// The I flag: the VNI is valid.
-const FLAG_VNI: u8 = 0x08;
+pub(super) const FLAG_VNI: u8 = 0x08;
 /// The P flag of the extension: the next protocol is valid.
 const FLAG_NEXT: u8 = 0x04;
 const FLAG_VERSION: u8 = 0x30;

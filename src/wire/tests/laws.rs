@@ -23,6 +23,26 @@ fn nothing_is_allocated_for_a_packet() {
     assert_eq!(used.count_total, 0);
 }
 
+#[test]
+fn the_usual_stacks_go_the_straight_way() {
+    for inner in [
+        INNER,
+        "6000000000161140 20010db8000000000000000000000001 20010db8000000000000000000000002 c0010fa000160000 0102030405060708090a0b0c0d0e",
+    ] {
+        let ethernet = format!(
+            "020000000001020000000002 {} {inner}",
+            if inner == INNER { "0800" } else { "86dd" }
+        );
+        let mirrored = format!("0800000000000700 {ethernet}");
+        for (link, bytes) in
+            [(ETHERNET, hex(&ethernet)), (Link::Mirror { source: SOURCE }, hex(&mirrored))]
+        {
+            let frame = Frame { time: Timestamp(0), link, wire_len: 0, bytes: &bytes };
+            assert!(straight::decode(&frame).is_some(), "{link:?} {inner}");
+        }
+    }
+}
+
 fn links() -> impl Strategy<Value = Link> {
     let types = [0, 1, 9, 12, 14, 50, 101, 108, 113, 228, 229, 276, 147];
     prop_oneof![
@@ -51,6 +71,22 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_straight_way_tells_what_the_loop_tells(
+        link in links(),
+        bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), mutated()],
+    ) {
+        for link in [link, ETHERNET, Link::Mirror { source: SOURCE }] {
+            let frame = Frame { time: Timestamp(7), link, wire_len: 0, bytes: &bytes };
+            let Some(segment) = straight::decode(&frame) else { continue };
+            let mut decoder = Decoder::default();
+            let before = *decoder.counters();
+            let looped = decoder.decode_any(&frame).map(|s| (format!("{s:?}"), s.payload.to_vec()));
+            prop_assert_eq!(looped, Ok((format!("{segment:?}"), segment.payload.to_vec())));
+            prop_assert_eq!(*decoder.counters(), before);
+        }
+    }
 
     #[test]
     fn no_bytes_make_it_panic(
