@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod dtls;
+pub mod endpoint;
 pub mod evidence;
 pub mod finding;
 pub mod fingerprint;
@@ -19,6 +20,7 @@ pub mod time;
 pub mod tls;
 pub mod verdict;
 
+pub use endpoint::is_safe_endpoint;
 pub use evidence::{Evidence, Mark};
 pub use finding::{Addresses, Edge, FindingId, Identity};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};

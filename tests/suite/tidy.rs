@@ -42,7 +42,8 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
         "flow" => &["bytes", "model"],
         "strength" => &["model"],
-        "config" => &["model", "policy", "strength"],
+        "alerts" => &["model", "policy", "findings"],
+        "config" => &["model", "policy", "strength", "alerts"],
         "enrich" | "policy" => &["model"],
         "findings" => &["model", "policy"],
         "counters" => &["flow", "ingest", "wire", "model"],
@@ -52,7 +53,7 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
             "counters", "ingest",
         ],
         "ingest" => &["model", "wire", "counters"],
-        "output" => &["model", "counters", "engine", "metrics", "policy", "findings"],
+        "output" => &["model", "counters", "engine", "metrics", "policy", "findings", "alerts"],
         _ => return None,
     })
 }
@@ -165,7 +166,7 @@ fn edges_confess() {
             assert!(text.contains("reason = \"edge: "), "{} gives no reason", path.display());
             let pure = [
                 "bytes", "model", "wire", "flow", "detect", "inspect", "strength", "engine",
-                "policy", "metrics",
+                "policy", "metrics", "alerts",
             ];
             assert!(!pure.contains(&module(&path).as_str()), "{} is pure", path.display());
             edges.push(path.clone());
