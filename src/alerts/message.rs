@@ -177,6 +177,8 @@ impl KeyHash {
 
     /// 32 hexadecimal digits.
     pub fn finish(self) -> String {
-        self.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let digest: [u8; 32] = self.0.finalize().into();
+        let (key, _) = digest.split_first_chunk().unwrap_or((&[0; 16], &[]));
+        format!("{:032x}", u128::from_be_bytes(*key))
     }
 }

@@ -81,7 +81,13 @@ impl<S: Sink> AlertDelivery<S> {
 
     /// Closes what is due at `now`, and sends what waits until it is all delivered (true), or has to wait.
     pub async fn step(&mut self, now: Timestamp) -> Result<bool, SpoolError> {
-        self.lanes.turn(now)?;
+        // A disk that takes nothing more must not keep what it holds: sending makes room.
+        let turned = self.lanes.turn(now);
+        let delivered = self.drain(now).await;
+        turned.and(delivered)
+    }
+
+    async fn drain(&mut self, now: Timestamp) -> Result<bool, SpoolError> {
         // A clock that was turned back must not stop us.
         let wait = self.not_before.since(now);
         if wait > 0 && wait <= WAIT_NS_MAX {
@@ -93,8 +99,7 @@ impl<S: Sink> AlertDelivery<S> {
                 return Ok(true);
             }
             let (ends, messages) = self.next(&entries);
-            let goes_on =
-                if messages.is_empty() { true } else { self.send(&ends, &messages, now).await };
+            let goes_on = messages.is_empty() || self.send(&ends, &messages, now).await;
             self.advance(&entries)?;
             if !goes_on {
                 return Ok(false);

@@ -155,22 +155,22 @@ fn heading(alert: &Alert) -> String {
 }
 
 fn description(alert: &Alert) -> String {
-    let mut text = alert.why.clone();
+    let mut parts = vec![alert.why.clone()];
     if let Some(reason) = &alert.plaintext_reason {
-        text.push_str(&format!(" Why in clear: {reason}."));
+        parts.push(format!("Why in clear: {reason}."));
     }
     if !alert.credentials.is_empty() {
-        text.push_str(&format!(" Credentials seen in clear: {}.", alert.credentials.join(", ")));
+        parts.push(format!("Credentials seen in clear: {}.", alert.credentials.join(", ")));
     }
-    text.push_str(&format!(
-        " Seen {} flows, {} bytes since {}. Client's side: {} What breaks: {}",
+    parts.push(format!(
+        "Seen {} flows, {} bytes since {}. Client's side: {} What breaks: {}",
         alert.flows,
         alert.bytes,
         time(&alert.first_seen),
         alert.remedy.client,
         alert.remedy.breaks
     ));
-    text
+    parts.join(" ")
 }
 
 fn remediation(alert: &Alert) -> Remediation {

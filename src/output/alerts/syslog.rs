@@ -140,8 +140,9 @@ fn frame(target: &SyslogTarget, host: &str, message: &Message) -> String {
             ("rule", alert.rule.clone()),
         ]);
     }
-    let data: String =
-        data.iter().map(|(name, value)| format!(" {name}=\"{}\"", parameter(value))).collect();
+    let data: Vec<String> =
+        data.iter().map(|(name, value)| format!("{name}=\"{}\"", parameter(value))).collect();
+    let data = data.join(" ");
     let text = match target.form {
         SyslogForm::Text => message.subject.clone(),
         SyslogForm::Json => serde_json::to_string(message).unwrap_or_default(),
@@ -150,7 +151,7 @@ fn frame(target: &SyslogTarget, host: &str, message: &Message) -> String {
     let time = message.at.get(..26).map_or_else(|| "-".to_owned(), |time| format!("{time}Z"));
     // The mark says that the text is UTF-8 (section 6.4).
     format!(
-        "<{priority}>1 {time} {} cleartap - {msg_id} [cleartap@{}{data}] \u{feff}{text}",
+        "<{priority}>1 {time} {} cleartap - {msg_id} [cleartap@{} {data}] \u{feff}{text}",
         if host.is_empty() { "-" } else { host },
         target.enterprise_id
     )

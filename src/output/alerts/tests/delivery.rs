@@ -119,8 +119,8 @@ fn a_refused_message_costs_itself_only() {
     let folder = tempfile::tempdir().unwrap();
     let lanes = lanes(&config(&folder), &programs(), at(0));
     lanes.offer(&opened(0, 35, 0), &remedies(), at(0)).unwrap();
-    let mut receiver = Receiver::default();
-    receiver.poison = BTreeSet::from(["client-0".to_owned(), "client-17".to_owned()]);
+    let poison = BTreeSet::from(["client-0".to_owned(), "client-17".to_owned()]);
+    let mut receiver = Receiver { poison, ..Receiver::default() };
     let mut delivery = AlertDelivery::new("programs", &mut receiver, lanes);
     assert!(ready(delivery.step(at(0))).unwrap());
     assert_eq!((delivery.counters().failed, delivery.counters().delivered), (2, 33));
@@ -135,8 +135,8 @@ fn of_a_request_taken_in_part_only_the_rest_is_sent_again() {
     let folder = tempfile::tempdir().unwrap();
     let lanes = lanes(&config(&folder), &programs(), at(0));
     lanes.offer(&opened(0, 25, 0), &remedies(), at(0)).unwrap();
-    let mut receiver = Receiver::default();
-    receiver.stumbles = BTreeSet::from(["client-0".to_owned(), "client-7".to_owned()]);
+    let stumbles = BTreeSet::from(["client-0".to_owned(), "client-7".to_owned()]);
+    let mut receiver = Receiver { stumbles, ..Receiver::default() };
     let mut delivery = AlertDelivery::new("programs", &mut receiver, lanes);
     assert!(!ready(delivery.step(at(0))).unwrap());
     assert!(ready(delivery.step(at(300))).unwrap());
