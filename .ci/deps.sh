@@ -29,9 +29,9 @@ fi
 emulators() {
     [ "$1" = test ] || return 0
     venv="$(dirname "$0")/../target/aws-emulators"
-    if [ ! -x "$venv/bin/ministack" ]; then
+    if [ ! -x "$venv/bin/ministack" ] || [ ! -x "$venv/bin/moto_server" ]; then
         python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check ministack==1.5.33 cbor2==6.3.0
+        "$venv/bin/pip" install --quiet --disable-pip-version-check ministack==1.5.33 cbor2==6.3.0 'moto[server]==5.2.5'
     fi
 }
 

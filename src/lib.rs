@@ -16,14 +16,16 @@
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
 //! | [`policy`] | whether a record matters, why, and what turns it off | `model` |
 //! | [`findings`] | edges that matter, and their life | `model`, `policy` |
+//! | [`alerts`] | which of their events are told, to whom, in which words | `model`, `policy`, `findings` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
-//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `wire` (frames), `counters`, `metrics`, `policy`, `findings` |
-//! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
+//! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength`, `alerts` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no
 //! allocation per packet in `wire` and `detect`; no verdict that turns from encrypted to plaintext or back.
 
+pub mod alerts;
 pub mod bytes;
 pub mod cli;
 pub mod config;

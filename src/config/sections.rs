@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    alerts::AlertsConfig,
     model::Network,
     policy::PolicySpec,
     strength::{PROFILES, Profile},
@@ -36,6 +37,8 @@ pub struct Config {
     pub log: Log,
     /// What matters, and what is accepted.
     pub policy: PolicySpec,
+    /// Who is told.
+    pub alerts: AlertsConfig,
 }
 
 /// Where packets come from.

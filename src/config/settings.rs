@@ -39,6 +39,9 @@ impl Settings {
                 say(&format!("scopes[{at}]"), what.to_owned());
             }
         }
+        for (key, message) in config.alerts.problems() {
+            say(&key, message);
+        }
         match Policy::new(&config.policy) {
             Ok(policy) if errors.is_empty() => Ok(Self { config, policy: Arc::new(policy), list }),
             Ok(_) => Err(errors),

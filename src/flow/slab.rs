@@ -32,14 +32,13 @@ impl<S> Slab<S> {
 
     /// One more, numbered by what [`Slab::len`] was.
     pub(super) fn push(&mut self, slot: S) {
-        match self.blocks.last_mut().filter(|block| block.len() < BLOCK_SLOTS) {
-            Some(block) => block.push(slot),
-            None => {
-                let mut block = Vec::with_capacity(BLOCK_SLOTS);
-                block.push(slot);
-                self.blocks.push(block);
-            }
+        if let Some(block) = self.blocks.last_mut().filter(|block| block.len() < BLOCK_SLOTS) {
+            block.push(slot);
+            return;
         }
+        let mut block = Vec::with_capacity(BLOCK_SLOTS);
+        block.push(slot);
+        self.blocks.push(block);
     }
 
     /// All of them, in order.

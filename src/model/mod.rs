@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod community_id;
 pub mod dtls;
+pub mod endpoint;
 pub mod evidence;
 pub mod finding;
 pub mod fingerprint;
@@ -21,6 +22,7 @@ pub mod tls;
 pub mod verdict;
 
 pub use community_id::CommunityId;
+pub use endpoint::is_safe_endpoint;
 pub use evidence::{Evidence, Mark};
 pub use finding::{Addresses, Edge, FindingId, Identity};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};

@@ -1,8 +1,13 @@
 //! Edge: where records go.
 
+#[cfg(feature = "live")]
+pub mod alerts;
+#[cfg(feature = "aws")]
+mod aws;
 pub mod cloudwatch;
 pub mod emf;
 pub mod explain;
+mod fault;
 #[cfg(feature = "live")]
 pub mod http;
 pub mod inventory;
@@ -12,6 +17,7 @@ pub mod report;
 pub mod spool;
 pub mod table;
 
+pub use fault::Fault;
 pub use inventory::Inventory;
 pub use jsonl::JsonLines;
 pub use report::{Edge, Report};

@@ -143,15 +143,32 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Appends an entry; once this returns it is on disk.
-    pub fn append(&mut self, time: Timestamp, payload: &[u8]) -> Result<(), SpoolError> {
-        if payload.len() > ENTRY_BYTES_MAX {
-            return Err(SpoolError::TooLong { bytes: payload.len() });
+    /// Appends an entry; once this returns it is on disk. Returns where it ends.
+    pub fn append(&mut self, time: Timestamp, payload: &[u8]) -> Result<Position, SpoolError> {
+        let ends = self.append_all(time, &[payload])?;
+        Ok(ends.last().copied().unwrap_or_default())
+    }
+
+    /// Appends entries with as few waits for the disk as can be; once this returns they are on disk. Returns where each
+    /// ends. After an error the first of them may be there.
+    pub fn append_all<P: AsRef<[u8]>>(
+        &mut self,
+        time: Timestamp,
+        payloads: &[P],
+    ) -> Result<Vec<Position>, SpoolError> {
+        if let Some(long) = payloads.iter().find(|p| p.as_ref().len() > ENTRY_BYTES_MAX) {
+            return Err(SpoolError::TooLong { bytes: long.as_ref().len() });
         }
         let folder = self.options.folder.display().to_string();
-        self.write(time, payload).map_err(|error| SpoolError::Io { folder, error })?;
-        self.bound();
-        Ok(())
+        let mut ends = Vec::with_capacity(payloads.len());
+        let mut rest = payloads;
+        while !rest.is_empty() {
+            let written = self.write(time, rest, &mut ends);
+            let written = written.map_err(|error| SpoolError::Io { folder: folder.clone(), error });
+            rest = rest.get(written?..).unwrap_or_default();
+            self.bound();
+        }
+        Ok(ends)
     }
 
     /// The oldest undelivered entries, at most `entries_max` and about `bytes_max`; at least one if there is any.
@@ -212,7 +229,7 @@ impl Spool {
         }
         // A cursor beyond all that is left must not hide what is appended next.
         let newest = self.segments.last_key_value();
-        let end = newest.map_or(Position::default(), |(segment, bytes)| Position {
+        let end = newest.map_or_else(Position::default, |(segment, bytes)| Position {
             segment: *segment,
             offset: *bytes,
         });
@@ -253,7 +270,13 @@ impl Spool {
         Ok(())
     }
 
-    fn write(&mut self, time: Timestamp, payload: &[u8]) -> io::Result<()> {
+    /// Writes the first of `payloads`, as many as the segment takes, and says how many.
+    fn write<P: AsRef<[u8]>>(
+        &mut self,
+        time: Timestamp,
+        payloads: &[P],
+        ends: &mut Vec<Position>,
+    ) -> io::Result<usize> {
         let newest = self.segments.last_key_value().map(|(segment, bytes)| (*segment, *bytes));
         let segment = match newest {
             Some((segment, bytes)) if bytes < self.options.segment_bytes => segment,
@@ -267,9 +290,17 @@ impl Spool {
             self.out = Some(file);
         }
         let before = self.segments.get(&segment).copied().unwrap_or(0);
-        let Some(out) = &mut self.out else { return Ok(()) };
-        let entry = entry_bytes(time, payload);
-        if let Err(error) = out.write_all(&entry).and_then(|()| out.sync_data()) {
+        let Some(out) = &mut self.out else { return Ok(0) };
+        let mut bytes = Vec::new();
+        let mut offsets = Vec::new();
+        for payload in payloads {
+            if !bytes.is_empty() && before + bytes.len() as u64 >= self.options.segment_bytes {
+                break;
+            }
+            bytes.extend_from_slice(&entry_bytes(time, payload.as_ref()));
+            offsets.push(before + bytes.len() as u64);
+        }
+        if let Err(error) = out.write_all(&bytes).and_then(|()| out.sync_data()) {
             // A half-written entry would hide all that comes after it.
             let cut = out.set_len(before);
             self.out = None;
@@ -278,10 +309,11 @@ impl Spool {
             }
             return Err(error);
         }
-        let end = before + entry.len() as u64;
-        self.segments.insert(segment, end);
-        self.waiting.entry(segment).or_default().push_back(end);
-        Ok(())
+        self.segments.insert(segment, before + bytes.len() as u64);
+        ends.extend(offsets.iter().map(|offset| Position { segment, offset: *offset }));
+        let count = offsets.len();
+        self.waiting.entry(segment).or_default().extend(offsets);
+        Ok(count)
     }
 
     /// Drops the oldest segments until the rest fits; the one being written stays.
@@ -289,8 +321,8 @@ impl Spool {
         while self.bytes() > self.options.bytes_max && self.segments.len() > 1 {
             let Some((segment, _)) = self.segments.first_key_value() else { return };
             let segment = *segment;
-            let lost = self.waiting.remove(&segment).map_or(0, |ends| ends.len());
-            self.counters.dropped += lost as u64;
+            let torn = self.waiting.remove(&segment).map_or(0, |ends| ends.len());
+            self.counters.dropped += torn as u64;
             self.remove(segment);
         }
     }
@@ -327,9 +359,9 @@ impl Spool {
             }
         }
         if let (Some(segment), true) = (damaged, list.is_empty()) {
-            let lost = self.waiting.remove(&segment).map_or(0, |ends| ends.len());
+            let torn = self.waiting.remove(&segment).map_or(0, |ends| ends.len());
             self.counters.torn += 1;
-            self.counters.dropped += lost as u64;
+            self.counters.dropped += torn as u64;
             return self.read(entries_max, bytes_max);
         }
         Ok(list)

@@ -18,7 +18,7 @@ pub(super) fn decode<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
         Link::Type(link::ETHERNET) => ethernet(frame.bytes)?,
         Link::Mirror { source } => {
             let (vni, inner) = tunnelled(frame.bytes)?;
-            return innermost(frame, ip::plain(inner)?, Some(Vantage { source, vni }));
+            return innermost(frame, &ip::plain(inner)?, Some(Vantage { source, vni }));
         }
         Link::Type(_) | Link::MirrorGeneve { .. } => return None,
     };
@@ -28,21 +28,21 @@ pub(super) fn decode<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
         if datagram.dst_port == vxlan::PORT {
             let (vni, inner) = tunnelled(datagram.payload)?;
             let vantage = Vantage { source: packet.addresses.src(), vni };
-            return innermost(frame, ip::plain(inner)?, Some(vantage));
+            return innermost(frame, &ip::plain(inner)?, Some(vantage));
         }
     }
-    innermost(frame, packet, None)
+    innermost(frame, &packet, None)
 }
 
 /// The segment in a packet that is no tunnel.
 fn innermost<'a>(
     frame: &Frame<'a>,
-    packet: Packet<'a>,
+    packet: &Packet<'a>,
     vantage: Option<Vantage>,
 ) -> Option<Segment<'a>> {
     let (transport, content) = match packet.protocol {
-        number::TCP => (Transport::Tcp, transport::tcp(&packet).ok()?),
-        number::UDP => (Transport::Udp, transport::udp(&packet).ok()?),
+        number::TCP => (Transport::Tcp, transport::tcp(packet).ok()?),
+        number::UDP => (Transport::Udp, transport::udp(packet).ok()?),
         _ => return None,
     };
     let counted = content.is_cut();
@@ -50,7 +50,7 @@ fn innermost<'a>(
         return None;
     }
     let trail = Trail { vantage, ..Trail::default() };
-    Some(trail.segment(frame.time, transport, &packet, &content))
+    Some(trail.segment(frame.time, transport, packet, &content))
 }
 
 /// Identifier and inner IP packet behind a VXLAN header.

@@ -84,7 +84,7 @@ pub fn records(frames: &[Owned]) -> Vec<Value> {
 }
 
 pub fn records_with(frames: &[Owned], settings: Settings) -> Vec<Value> {
-    let context = RecordContext { capture: Some("test.pcap".to_owned()), ..settings.context };
+    let context = RecordContext { capture: Some("test.pcap".into()), ..settings.context };
     let mut engine = Engine::new(Settings { context, ..settings });
     let mut records = Vec::new();
     let mut take = |e: cleartap::engine::Emitted| {

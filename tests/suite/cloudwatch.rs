@@ -19,23 +19,23 @@ use super::{
     live::{datagram, skip},
 };
 
-fn emulator() -> Option<std::path::PathBuf> {
+pub(super) fn emulator() -> Option<std::path::PathBuf> {
     let program = root().join("target/aws-emulators/bin/ministack");
     program.exists().then_some(program)
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// An emulated account, gone with the test.
-struct Aws {
+pub(super) struct Aws {
     child: Child,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl Aws {
-    fn start(program: &std::path::Path) -> Self {
+    pub(super) fn start(program: &std::path::Path) -> Self {
         let port = free_port();
         let child = Command::new(program)
             .env("GATEWAY_PORT", port.to_string())
@@ -54,7 +54,7 @@ impl Aws {
     }
 
     /// Calls an action of a service's query API.
-    fn call(&self, service: &str, form: &str) -> String {
+    pub(super) fn call(&self, service: &str, form: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let head = format!(
@@ -95,6 +95,18 @@ impl Aws {
 
     fn state(&self) -> String {
         between(&self.call("monitoring", "Action=DescribeAlarms&Version=2010-08-01"), "StateValue")
+    }
+
+    /// Up to ten messages of the queue.
+    pub(super) fn message_batch(&self) -> String {
+        let queue = format!("http://127.0.0.1:{}/000000000000/heard", self.port);
+        self.call(
+            "sqs",
+            &format!(
+                "Action=ReceiveMessage&QueueUrl={queue}&WaitTimeSeconds=1&MaxNumberOfMessages=10\
+                 &VisibilityTimeout=600&Version=2012-11-05"
+            ),
+        )
     }
 
     fn message(&self) -> String {
@@ -230,21 +242,21 @@ fn tls_alone_keeps_the_alarm_quiet_with_data_and_a_stopped_sensor_has_none() {
 }
 
 /// What the proxy does with requests.
-const PASS: usize = 0;
-const CUT: usize = 1;
+pub(super) const PASS: usize = 0;
+pub(super) const CUT: usize = 1;
 const THROTTLE: usize = 2;
-const UNAVAILABLE: usize = 3;
-const TOO_MANY: usize = 4;
+pub(super) const UNAVAILABLE: usize = 3;
+pub(super) const TOO_MANY: usize = 4;
 
 /// A proxy in front of the emulator that can fail.
-struct Proxy {
-    port: u16,
-    mode: Arc<AtomicUsize>,
+pub(super) struct Proxy {
+    pub(super) port: u16,
+    pub(super) mode: Arc<AtomicUsize>,
     failed: Arc<AtomicU64>,
 }
 
 impl Proxy {
-    fn start(behind: u16) -> Self {
+    pub(super) fn start(behind: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (mode, failed) = (Arc::new(AtomicUsize::new(CUT)), Arc::new(AtomicU64::new(0)));
@@ -261,7 +273,7 @@ impl Proxy {
     }
 
     /// Fails in this manner until it has done so `count` times.
-    fn fail(&self, mode: usize, count: u64) {
+    pub(super) fn fail(&self, mode: usize, count: u64) {
         let before = self.failed.load(Ordering::SeqCst);
         self.mode.store(mode, Ordering::SeqCst);
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -22,9 +22,9 @@ fn inventory<'f>(
     let mut inventory = Inventory::default();
     for frames in captures {
         let mut engine = Engine::new(settings.clone());
-        frames.iter().for_each(|f| {
-            engine.frame(&f.frame(), &mut |emitted| inventory.add(&emitted.record));
-        });
+        for frame in frames {
+            engine.frame(&frame.frame(), &mut |emitted| inventory.add(&emitted.record));
+        }
         engine.finish(&mut |emitted| inventory.add(&emitted.record));
     }
     inventory

@@ -15,6 +15,8 @@
 )]
 #![allow(missing_docs, unreachable_pub, reason = "nothing is exported from a test binary")]
 
+#[cfg(feature = "aws")]
+mod alerts;
 mod alloc;
 mod bounds;
 mod build;

@@ -222,7 +222,8 @@ fn postgresql_and_mysql_are_known_from_whatever_segments_they_come_in() {
 /// Numbers, zeros and words that a weak look takes for a header: each was once given a name.
 #[test]
 fn small_numbers_and_short_words_are_no_protocol() {
-    let le = |numbers: &[u32]| Vec::from_iter(numbers.iter().flat_map(|n| n.to_le_bytes()));
+    let le =
+        |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_le_bytes()).collect() };
     let sparse = |head: &[u8], size: usize| {
         let rest = (0..size).map(|i| if i % 5 == 0 { (i / 5 % 8) as u8 } else { 0 });
         head.iter().copied().chain(rest).collect::<Vec<_>>()

@@ -138,7 +138,9 @@ fn every_prefix_of_mutated_openings() {
                     let side = random.below(2) as usize;
                     mutated[side].clone_from(&before[random.below(2) as usize]);
                 }
-                mutated.iter_mut().for_each(|bytes| mutate(bytes, &mut random));
+                for bytes in &mut mutated {
+                    mutate(bytes, &mut random);
+                }
                 let start = [Start::Known, Start::Unknown][random.below(4) as usize / 3];
                 wavering(&mutated, start, &short_name(&path), &mut wrong);
             }

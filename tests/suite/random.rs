@@ -30,8 +30,9 @@ fn random_payloads_get_no_name() {
     }
     engine.finish(&mut |e| names.note(seed, &e.record));
     for (name, found) in &names.0 {
-        let rate = found.count as f64 * 1e6 / count as f64;
-        println!("{name}: {} ({rate:.2} in a million)\n{}", found.count, found.examples.join("\n"));
+        let tenths = found.count.saturating_mul(10_000_000) / count;
+        let rate = format!("{}.{}", tenths / 10, tenths % 10);
+        println!("{name}: {} ({rate} in a million)\n{}", found.count, found.examples.join("\n"));
     }
     let chance = CHANCE_MAX + count * CHANCE_PER_MILLION_MAX / 1_000_000;
     let wrong = names.0.iter().filter(|(_, found)| found.never || found.count > chance);
@@ -238,7 +239,7 @@ impl Talk {
         let said =
             self.said.iter().map(|(side, bytes)| format!("{side}[{}]{}", bytes.len(), hex(bytes)));
         let transport = if self.udp { "udp" } else { "tcp" };
-        format!("{transport} begun {} {}", self.begun, Vec::from_iter(said).join(" "))
+        format!("{transport} begun {} {}", self.begun, said.collect::<Vec<_>>().join(" "))
     }
 
     /// A handshake if it is TCP and its beginning was seen, then what is said, in one or several segments.
@@ -313,12 +314,16 @@ fn payload(texture: Texture, random: &mut Random) -> Vec<u8> {
         Texture::Lines => lines(&mut bytes),
         Texture::OnesHead => bytes.iter_mut().take(some).for_each(|b| *b = 0xff),
         Texture::Sparse => {
-            bytes.iter_mut().for_each(|b| *b = if *b < 200 { 0 } else { *b & 7 });
+            for b in bytes.iter_mut() {
+                *b = if *b < 200 { 0 } else { *b & 7 };
+            }
         }
         Texture::Few => {
             let few = random.next().to_le_bytes();
             let kinds = 2 + some % 6;
-            bytes.iter_mut().for_each(|b| *b = few[usize::from(*b) % kinds]);
+            for b in bytes.iter_mut() {
+                *b = few[usize::from(*b) % kinds];
+            }
         }
         Texture::Pattern => {
             let pattern = bytes.clone();

@@ -41,9 +41,9 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "model" => &["bytes"],
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
         "flow" => &["bytes", "model"],
-        "strength" => &["model"],
-        "config" => &["model", "policy", "strength"],
-        "enrich" | "policy" => &["model"],
+        "alerts" => &["model", "policy", "findings"],
+        "config" => &["model", "policy", "strength", "alerts"],
+        "enrich" | "policy" | "strength" => &["model"],
         "findings" => &["model", "policy"],
         "counters" => &["flow", "ingest", "wire", "model"],
         "metrics" => &["model", "counters"],
@@ -52,7 +52,7 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
             "counters", "ingest",
         ],
         "ingest" => &["model", "wire", "counters"],
-        "output" => &["model", "counters", "engine", "metrics", "policy", "findings"],
+        "output" => &["model", "counters", "engine", "metrics", "policy", "findings", "alerts"],
         _ => return None,
     })
 }
@@ -165,7 +165,7 @@ fn edges_confess() {
             assert!(text.contains("reason = \"edge: "), "{} gives no reason", path.display());
             let pure = [
                 "bytes", "model", "wire", "flow", "detect", "inspect", "strength", "engine",
-                "policy", "metrics",
+                "policy", "metrics", "alerts",
             ];
             assert!(!pure.contains(&module(&path).as_str()), "{} is pure", path.display());
             edges.push(path.clone());

@@ -1,27 +1,20 @@
 //! The SDK's side: the standard credential chain, HTTPS only, and what each error means.
 #![allow(clippy::disallowed_methods, reason = "edge: talks to AWS")]
 
-use std::time::Duration;
-
-use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
-    timeout::TimeoutConfig,
-};
+use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::{
     Client,
-    config::{
-        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
-    },
-    error::{BoxError, ProvideErrorMetadata, SdkError},
-    operation::put_metric_data::PutMetricDataError,
     primitives::DateTime,
     types::{Dimension, MetricDatum, StandardUnit},
 };
 
-use super::{
-    config::{CloudWatchConfig, is_safe},
-    delivery::{Fault, Put},
-    requests::Sample,
+use super::{config::CloudWatchConfig, delivery::Put, requests::Sample};
+use crate::{
+    alerts::AwsAccess,
+    output::{
+        Fault,
+        aws::{HttpsOnly, fault, load},
+    },
 };
 
 /// Why CloudWatch cannot be set up.
@@ -48,7 +41,7 @@ impl CloudWatch {
         if let Some(problem) = config.problem() {
             return Err(ConnectError::Config(problem));
         }
-        let sdk = load(config).await;
+        let sdk = load(&access(config), config.timeout_s).await;
         if sdk.region().is_none() {
             return Err(ConnectError::NoRegion);
         }
@@ -71,42 +64,19 @@ impl Put for CloudWatch {
     }
 
     async fn reload(&mut self) {
-        let sdk = load(&self.config).await;
+        let sdk = load(&access(&self.config), self.config.timeout_s).await;
         self.client = client(&sdk, &self.config);
     }
 }
 
-/// Timeouts, retries, Region and FIPS as configured; the rest is the environment's.
-fn base(config: &CloudWatchConfig) -> ConfigLoader {
-    let timeout = Duration::from_secs(u64::from(config.timeout_s.max(1)));
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(timeout.min(Duration::from_secs(10)))
-        .operation_attempt_timeout(timeout)
-        .build();
-    // Few of its own: the SDK corrects a wrong clock between attempts, the delivery waits between requests.
-    let retries = RetryConfig::standard().with_max_attempts(2);
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(timeouts)
-        .retry_config(retries);
-    if let Some(region) = &config.region {
-        loader = loader.region(Region::new(region.clone()));
+fn access(config: &CloudWatchConfig) -> AwsAccess {
+    AwsAccess {
+        region: config.region.clone(),
+        endpoint: config.endpoint.clone(),
+        fips: config.fips,
+        role_arn: config.role_arn.clone(),
+        external_id: config.external_id.clone(),
     }
-    if config.fips {
-        loader = loader.use_fips(true);
-    }
-    loader
-}
-
-async fn load(config: &CloudWatchConfig) -> SdkConfig {
-    let sdk = base(config).load().await;
-    let Some(role) = &config.role_arn else { return sdk };
-    let mut provider = AssumeRoleProvider::builder(role).session_name("cleartap").configure(&sdk);
-    if let Some(id) = &config.external_id {
-        provider = provider.external_id(id);
-    }
-    let credentials =
-        aws_sdk_cloudwatch::config::SharedCredentialsProvider::new(provider.build().await);
-    sdk.into_builder().credentials_provider(credentials).build()
 }
 
 fn client(sdk: &SdkConfig, config: &CloudWatchConfig) -> Client {
@@ -129,100 +99,6 @@ fn datum(sample: &Sample) -> Result<MetricDatum, Fault> {
         .value(sample.datum.value)
         .unit(StandardUnit::from(sample.datum.unit.as_str()))
         .build())
-}
-
-/// Whether the network is to blame. Credentials that cannot be had, and an endpoint that is refused, are told without a kind.
-fn is_transient(error: &SdkError<PutMetricDataError>) -> bool {
-    let SdkError::DispatchFailure(failure) = error else { return false };
-    failure.is_io() || failure.is_timeout() || failure.as_other().is_some()
-}
-
-/// What an error means. Only codes and numbers are told of it.
-fn fault(error: &SdkError<PutMetricDataError>) -> Fault {
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    let code = error.code().unwrap_or("no code");
-    let told = match status {
-        Some(status) => format!("HTTP {status}, {code}"),
-        None => match error {
-            SdkError::TimeoutError(_) => "no answer in time".to_owned(),
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-                "no answer in time".to_owned()
-            }
-            SdkError::DispatchFailure(_) if is_transient(error) => {
-                "the connection was refused or cut".to_owned()
-            }
-            SdkError::DispatchFailure(_) => {
-                "the request could not be sent: credentials, or TLS".to_owned()
-            }
-            SdkError::ConstructionFailure(_) => {
-                "the request could not be made: credentials, or endpoint".to_owned()
-            }
-            _ => "the answer could not be read".to_owned(),
-        },
-    };
-    if CREDENTIAL_CODES.contains(&code) {
-        return Fault::Credentials(told);
-    }
-    if LATER_CODES.contains(&code) {
-        return Fault::Later(told);
-    }
-    match (status, error) {
-        (Some(401 | 403), _) => Fault::Credentials(told),
-        (Some(400 | 413), SdkError::ServiceError(_)) => Fault::Invalid(told),
-        (None, SdkError::ConstructionFailure(_)) => Fault::Credentials(told),
-        (None, SdkError::DispatchFailure(_)) if !is_transient(error) => Fault::Credentials(told),
-        _ => Fault::Later(told),
-    }
-}
-
-/// Common errors of AWS services about who asks, and when
-/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CommonErrors.html>).
-const CREDENTIAL_CODES: [&str; 11] = [
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
-    "IncompleteSignature",
-    "MissingAuthenticationToken",
-    "AccessDenied",
-    "AccessDeniedException",
-    "RequestExpired",
-];
-
-const LATER_CODES: [&str; 8] = [
-    "Throttling",
-    "ThrottlingException",
-    "ThrottledException",
-    "RequestThrottled",
-    "LimitExceeded",
-    "ServiceUnavailable",
-    "InternalServiceFault",
-    "RequestTimeout",
-];
-
-/// Lets no request leave the machine in clear, wherever its endpoint comes from: a sensor for cleartext must not make any.
-#[derive(Debug)]
-struct HttpsOnly;
-
-impl Intercept for HttpsOnly {
-    fn name(&self) -> &'static str {
-        "HttpsOnly"
-    }
-
-    fn read_before_transmit(
-        &self,
-        context: &BeforeTransmitInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if is_safe(context.request().uri()) {
-            Ok(())
-        } else {
-            Err("the endpoint is not https".into())
-        }
-    }
 }
 
 #[cfg(test)]

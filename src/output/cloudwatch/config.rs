@@ -1,11 +1,11 @@
 //! `[cloudwatch]`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::output::spool::SPOOL_BYTES_MAX;
+use crate::{model::is_safe_endpoint, output::spool::SPOOL_BYTES_MAX};
 
 /// Where metrics go in AWS. Credentials come from the standard chain: environment, profile, web identity, container,
 /// instance role; never from here. Every key: reload `restart`.
@@ -67,7 +67,9 @@ impl CloudWatchConfig {
                 "cloudwatch.namespace = \"{namespace}\": expected a name of your own, not AWS/... nor :..."
             ));
         }
-        if let Some(endpoint) = self.endpoint.as_deref().filter(|endpoint| !is_safe(endpoint)) {
+        if let Some(endpoint) =
+            self.endpoint.as_deref().filter(|endpoint| !is_safe_endpoint(endpoint))
+        {
             return Some(format!(
                 "cloudwatch.endpoint = \"{}\": expected https://HOST (http:// only on loopback)",
                 endpoint.escape_default()
@@ -83,48 +85,9 @@ impl CloudWatchConfig {
     }
 }
 
-/// Whether what is sent to `endpoint` is encrypted, or does not leave the machine.
-pub(super) fn is_safe(endpoint: &str) -> bool {
-    let lower = endpoint.to_ascii_lowercase();
-    if lower.starts_with("https://") {
-        return true;
-    }
-    let Some(rest) = lower.strip_prefix("http://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return false;
-    }
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_loopback_may_be_spoken_to_in_clear() {
-        for (endpoint, safe) in [
-            ("https://monitoring.eu-central-1.amazonaws.com", true),
-            ("HTTPS://x", true),
-            ("http://127.0.0.1:5999", true),
-            ("http://localhost:5999/path", true),
-            ("http://[::1]:5999", true),
-            ("http://monitoring.eu-central-1.amazonaws.com", false),
-            ("http://10.0.0.1", false),
-            ("http://127.0.0.1.example.com", false),
-            ("http://127.0.0.1@example.com", false),
-            ("http://localhost:80@example.com", false),
-            ("monitoring.eu-central-1.amazonaws.com", false),
-            ("ftp://127.0.0.1", false),
-            ("", false),
-        ] {
-            assert_eq!(is_safe(endpoint), safe, "{endpoint}");
-        }
-    }
 
     #[test]
     fn what_cannot_work_is_explained_by_its_key() {

@@ -12,7 +12,10 @@ use super::requests::{Sample, decode, encode, first_request, is_timely};
 use crate::{
     metrics::Points,
     model::Timestamp,
-    output::spool::{Entry, Spool, SpoolError},
+    output::{
+        Fault,
+        spool::{Entry, Spool, SpoolError},
+    },
 };
 
 /// Takes one request's data.
@@ -21,17 +24,6 @@ pub trait Put {
     fn put(&mut self, samples: &[Sample]) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Reads the credentials anew.
     fn reload(&mut self) -> impl Future<Output = ()> + Send;
-}
-
-/// Why a request was not taken. The text holds codes and status only: what a server writes may repeat what it was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Throttled, unavailable, timed out, cut: the same request may be taken later.
-    Later(String),
-    /// Credentials that are expired, unknown or not allowed to: later, with new ones.
-    Credentials(String),
-    /// The request itself is refused, whoever sends it.
-    Invalid(String),
 }
 
 /// What became of data.
@@ -66,7 +58,7 @@ impl Outbox {
     /// Once this returns, the points will be delivered, be it after a crash.
     pub fn commit(&self, points: &Points) -> Result<(), SpoolError> {
         let payload = encode(points).map_err(SpoolError::Encode)?;
-        self.lock().append(points.time(), &payload)
+        self.lock().append(points.time(), &payload).map(|_| ())
     }
 
     /// Periods that are not delivered.

@@ -18,6 +18,6 @@ mod stub;
 pub use client::{CloudWatch, ConnectError};
 pub use config::CloudWatchConfig;
 #[cfg(feature = "aws")]
-pub use delivery::{Delivery, DeliveryCounters, Fault, Outbox, Put};
+pub use delivery::{Delivery, DeliveryCounters, Outbox, Put};
 #[cfg(feature = "aws")]
 pub use requests::{REQUEST_BYTES_MAX, REQUEST_DATA_MAX, Sample, encode};

@@ -1,3 +1,4 @@
+use aws_config::Region;
 use aws_sdk_cloudwatch::config::{Credentials, SharedCredentialsProvider};
 
 use super::{
@@ -10,7 +11,10 @@ use super::{
 use crate::{
     metrics::{Datum, Metric, Points},
     model::Timestamp,
-    output::spool::{Spool, SpoolOptions},
+    output::{
+        aws::base,
+        spool::{Spool, SpoolOptions},
+    },
 };
 
 const SECRET: &str = "canary-secret-key";
@@ -18,7 +22,7 @@ const SECRET: &str = "canary-secret-key";
 async fn connect(endpoint: String) -> CloudWatch {
     let config = CloudWatchConfig { endpoint: Some(endpoint), ..CloudWatchConfig::default() };
     let credentials = Credentials::new("AKIDEXAMPLE", SECRET, None, None, "test");
-    let sdk = base(&config)
+    let sdk = base(&access(&config), 30)
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .load()
