@@ -314,14 +314,14 @@ fn payload(texture: Texture, random: &mut Random) -> Vec<u8> {
         Texture::Lines => lines(&mut bytes),
         Texture::OnesHead => bytes.iter_mut().take(some).for_each(|b| *b = 0xff),
         Texture::Sparse => {
-            for b in bytes.iter_mut() {
+            for b in &mut bytes {
                 *b = if *b < 200 { 0 } else { *b & 7 };
             }
         }
         Texture::Few => {
             let few = random.next().to_le_bytes();
             let kinds = 2 + some % 6;
-            for b in bytes.iter_mut() {
+            for b in &mut bytes {
                 *b = few[usize::from(*b) % kinds];
             }
         }
