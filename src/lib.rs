@@ -19,7 +19,7 @@
 //! | [`alerts`] | which of their events are told, to whom, in which words | `model`, `policy`, `findings` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
-//! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength`, `alerts` |
+//! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength`, `alerts`, sections of `metrics` and `output` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no

@@ -50,8 +50,53 @@ pub(super) struct Tried {
     pub(super) found: String,
 }
 
-/// Every probe.
-const PROBES: &[&dyn Probe] = &[];
+/// Every probe. Those of the alert outputs join here.
+const PROBES: &[&dyn Probe] = &[
+    #[cfg(feature = "aws")]
+    &cloudwatch::CloudWatchProbe,
+];
+
+/// CloudWatch.
+#[cfg(feature = "aws")]
+mod cloudwatch {
+    use super::{Probe, Settings, Tried};
+    use crate::output::{Fault, cloudwatch::CloudWatch};
+
+    pub(super) struct CloudWatchProbe;
+
+    impl Probe for CloudWatchProbe {
+        fn section(&self) -> &'static str {
+            "cloudwatch"
+        }
+
+        fn try_it(&self, settings: &Settings) -> Vec<Tried> {
+            let config = &settings.config.cloudwatch;
+            if !config.enabled {
+                return Vec::new();
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let tried = |what: &str, result: Result<String, String>| {
+                let ok = result.is_ok();
+                let found = result.unwrap_or_else(|wrong| wrong);
+                Tried { what: what.to_owned(), ok, found }
+            };
+            match runtime {
+                Err(error) => vec![tried("start", Err(error.to_string()))],
+                Ok(runtime) => runtime.block_on(async {
+                    let identity = CloudWatch::identity(config).await;
+                    let reached = match CloudWatch::connect(config).await {
+                        Ok(client) => client.probe().await.map_err(|fault| match fault {
+                            Fault::Credentials(told) => format!("not allowed: {told}"),
+                            Fault::Invalid(told) | Fault::Later(told) => told,
+                        }),
+                        Err(error) => Err(error.to_string()),
+                    };
+                    vec![tried("identity", identity), tried("cloudwatch:PutMetricData", reached)]
+                }),
+            }
+        }
+    }
+}
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     match load(&args.engine.sources(Vec::new())) {

@@ -13,10 +13,15 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
-use super::{EXIT_OK, print};
+use super::{
+    EXIT_OK,
+    args::{BadConfig, environment, flag},
+    print,
+};
 use crate::{
+    config::{Sources, load},
     ingest::error::shown,
-    metrics::{Dimension, Expected, METRICS, MetricsConfig, PRICES, estimate},
+    metrics::{Dimension, Expected, METRICS, PRICES, estimate},
 };
 
 #[derive(Debug, Subcommand)]
@@ -42,12 +47,15 @@ pub(super) struct CostArgs {
     /// Sensors that publish
     #[arg(long, default_value_t = 1, value_name = "N")]
     sensors: u64,
-    /// Length of a metrics period in seconds
-    #[arg(long, default_value_t = 60, value_name = "S")]
-    metrics_period: u32,
-    /// Most metric series at once
-    #[arg(long, default_value_t = 500, value_name = "N")]
-    metric_series_max: u32,
+    /// Configuration file whose [metrics] are meant
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Length of a metrics period in seconds (default: 60)
+    #[arg(long, value_name = "S")]
+    metrics_period: Option<u32>,
+    /// Most metric series at once (default: 500)
+    #[arg(long, value_name = "N")]
+    metric_series_max: Option<u32>,
 }
 
 pub(super) fn metrics(command: &MetricsCommand) -> anyhow::Result<u8> {
@@ -58,14 +66,16 @@ pub(super) fn metrics(command: &MetricsCommand) -> anyhow::Result<u8> {
 }
 
 fn cost(args: &CostArgs) -> anyhow::Result<u8> {
-    let config = MetricsConfig {
-        period_s: args.metrics_period,
-        series_max: args.metric_series_max,
-        ..MetricsConfig::default()
+    let flags = [
+        flag("--metrics-period", "metrics.period_s", args.metrics_period),
+        flag("--metric-series-max", "metrics.series_max", args.metric_series_max),
+    ];
+    let sources = Sources {
+        file: args.config.clone(),
+        environment: environment(),
+        flags: flags.into_iter().flatten().collect(),
     };
-    if let Some(problem) = config.problem() {
-        anyhow::bail!("{problem}");
-    }
+    let config = load(&sources).map_err(BadConfig)?.config.metrics;
     let expected = match &args.records {
         Some(path) => Expected { sensors: args.sensors, ..read(path)? },
         None => Expected {

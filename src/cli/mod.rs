@@ -5,8 +5,12 @@ mod args;
 mod check;
 mod explain;
 mod filter;
+#[cfg(feature = "book")]
+mod findings;
 #[cfg(feature = "live")]
 mod inventory_file;
+#[cfg(feature = "live")]
+mod keep;
 mod metrics;
 mod policy;
 mod profiles;
@@ -18,6 +22,8 @@ mod reload;
 mod remedies;
 #[cfg(feature = "live")]
 mod run;
+#[cfg(feature = "live")]
+mod stage;
 #[cfg(feature = "live")]
 mod writer;
 
@@ -55,6 +61,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it lives as long as the program")]
 enum Command {
     /// Read captures and report who talks in cleartext
     Analyze(analyze::AnalyzeArgs),
@@ -74,6 +81,9 @@ enum Command {
     Check(check::CheckArgs),
     /// Show what a policy would raise, and what a change of it adds and removes
     Policy(policy::PolicyArgs),
+    /// What matters and since when: list and show findings, accept some for a time, export them
+    #[cfg(feature = "book")]
+    Findings(findings::FindingsArgs),
     /// Show what turns a finding off: server, client, what breaks
     Remedies(remedies::RemediesArgs),
     /// Print the JSON Schema of the records, or of the configuration
@@ -110,6 +120,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Policy(args) => policy::policy(&args),
+        #[cfg(feature = "book")]
+        Command::Findings(args) => findings::findings(&args),
         Command::Remedies(args) => remedies::remedies(&args),
         Command::Schema { of: SchemaOf::Record } => {
             print(crate::model::record::SCHEMA).map(|()| EXIT_OK)

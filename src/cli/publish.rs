@@ -19,19 +19,22 @@ use tokio::{
 };
 use tracing::{error, info};
 
+use super::args::flag;
 #[cfg(feature = "aws")]
 use crate::output::cloudwatch::{CloudWatch, CloudWatchConfig, Delivery, DeliveryCounters, Outbox};
 use crate::{
+    config::{Config, Flag},
     counters::Counters,
-    engine::Measure,
+    engine::{Excluded, Measure},
     ingest::error::shown,
-    metrics::{Closed, Collector, Gauges, MetricsConfig, Points, Publisher},
+    metrics::{Closed, Collector, Gauges, Points, Publisher},
     model::Timestamp,
     output::{
         emf,
         http::{self, PROMETHEUS_TEXT, Page, Pages},
         prometheus::Exposition,
     },
+    policy::is_health_check,
 };
 
 /// Closed periods waiting for the control plane; more wait in the shard.
@@ -40,12 +43,12 @@ pub(super) const PERIODS_QUEUED_MAX: usize = 64;
 /// Where metrics of `run` go.
 #[derive(Debug, Args)]
 pub(super) struct MetricsArgs {
-    /// Length of a metrics period in seconds; a multiple of 60
-    #[arg(long, default_value_t = 60, value_name = "S", help_heading = "Metrics")]
-    metrics_period: u32,
-    /// Most metric series at once; the busiest stay, the rest is folded into `other`
-    #[arg(long, default_value_t = 500, value_name = "N", help_heading = "Metrics")]
-    metric_series_max: u32,
+    /// Length of a metrics period in seconds; a multiple of 60 (default: 60)
+    #[arg(long, value_name = "S", help_heading = "Metrics")]
+    metrics_period: Option<u32>,
+    /// Most metric series at once; the busiest stay, the rest is folded into `other` (default: 500)
+    #[arg(long, value_name = "N", help_heading = "Metrics")]
+    metric_series_max: Option<u32>,
     /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Metrics", value_parser = super::run::address)]
     prometheus: Option<SocketAddr>,
@@ -56,93 +59,88 @@ pub(super) struct MetricsArgs {
     #[cfg(feature = "aws")]
     #[arg(long, help_heading = "Metrics")]
     cloudwatch: bool,
-    /// Namespace of the metrics
-    #[arg(long, default_value = "cleartap", value_name = "NAME", help_heading = "Metrics")]
-    namespace: String,
+    /// Namespace of the metrics in CloudWatch and EMF (default: cleartap)
+    #[arg(long, value_name = "NAME", help_heading = "Metrics")]
+    namespace: Option<String>,
     /// CloudWatch endpoint: https, or http on loopback
     #[cfg(feature = "aws")]
     #[arg(long, value_name = "URL", requires = "cloudwatch", help_heading = "Metrics")]
     cloudwatch_endpoint: Option<String>,
-    /// Folder where metrics wait that CloudWatch does not take yet
+    /// Folder where metrics wait that CloudWatch does not take yet (default: /var/lib/cleartap/spool/cloudwatch)
     #[cfg(feature = "aws")]
-    #[arg(
-        long,
-        default_value = "/var/lib/cleartap/spool/cloudwatch",
-        value_name = "FOLDER",
-        help_heading = "Metrics"
-    )]
-    spool: PathBuf,
+    #[arg(long, value_name = "FOLDER", help_heading = "Metrics")]
+    spool: Option<PathBuf>,
 }
 
 impl MetricsArgs {
-    fn config(&self) -> MetricsConfig {
-        MetricsConfig {
-            period_s: self.metrics_period,
-            series_max: self.metric_series_max,
-            ..MetricsConfig::default()
-        }
+    pub(super) fn flags(&self) -> Vec<Flag> {
+        let flags = [
+            flag("--metrics-period", "metrics.period_s", self.metrics_period),
+            flag("--metric-series-max", "metrics.series_max", self.metric_series_max),
+            flag("--prometheus", "prometheus.listen", self.prometheus),
+            flag("--emf", "emf.path", self.emf.as_ref()),
+            flag("--namespace", "emf.namespace", self.namespace.as_ref()),
+            flag("--namespace", "cloudwatch.namespace", self.namespace.as_ref()),
+        ];
+        #[cfg(not(feature = "aws"))]
+        let cloudwatch = [];
+        #[cfg(feature = "aws")]
+        let cloudwatch = [
+            flag("--cloudwatch", "cloudwatch.enabled", self.cloudwatch.then_some(true)),
+            flag("--cloudwatch-endpoint", "cloudwatch.endpoint", self.cloudwatch_endpoint.as_ref()),
+            flag("--spool", "cloudwatch.spool", self.spool.as_ref()),
+        ];
+        flags.into_iter().chain(cloudwatch).flatten().collect()
     }
+}
 
+/// What the engine has to count, if anybody wants it.
+pub(super) fn measure(config: &Config) -> Option<Measure> {
+    let wanted = config.cloudwatch.enabled
+        || config.prometheus.listen.is_some()
+        || config.emf.path.is_some();
+    let excluded = Excluded(Arc::new(is_health_check));
+    wanted.then(|| Measure { period_ns: config.metrics.period_ns(), excluded: Some(excluded) })
+}
+
+/// Opens the outputs and starts their tasks. `counters` are shown to Prometheus as they are.
+pub(super) async fn start(
+    config: &Config,
+    closed: mpsc::Receiver<Closed>,
+    counters: watch::Receiver<Counters>,
+    gauges: watch::Receiver<Gauges>,
+) -> anyhow::Result<JoinHandle<()>> {
+    #[cfg(not(feature = "aws"))]
+    anyhow::ensure!(
+        !config.cloudwatch.enabled,
+        "cloudwatch.enabled: this cleartap is built without CloudWatch (feature `aws`)"
+    );
+    let exposition = Arc::new(Mutex::new(Exposition::default()));
+    if let Some(address) = config.prometheus.listen {
+        let listener = http::listen(address).await;
+        let listener = listener
+            .with_context(|| format!("prometheus.listen: {address} cannot be listened on"))?;
+        info!(address = %listener.local_addr()?, "Serving /metrics.");
+        tokio::spawn(http::serve(listener, pages(&exposition, counters)));
+    }
+    let emf = config.emf.path.as_deref().map(open).transpose()?;
     #[cfg(feature = "aws")]
-    fn cloudwatch(&self) -> Option<CloudWatchConfig> {
-        self.cloudwatch.then(|| CloudWatchConfig {
-            enabled: true,
-            namespace: self.namespace.clone(),
-            endpoint: self.cloudwatch_endpoint.clone(),
-            spool: self.spool.clone(),
-            ..CloudWatchConfig::default()
-        })
-    }
-
-    fn is_wanted(&self) -> bool {
+    let cloudwatch = if config.cloudwatch.enabled {
+        Some(Cloud::start(&config.cloudwatch).await?)
+    } else {
+        None
+    };
+    let task = Publishing {
+        collector: Collector::new(1, config.metrics.period_ns()),
+        publisher: Publisher::new(&config.metrics),
+        gauges,
+        exposition,
+        emf,
+        namespace: config.emf.namespace.clone(),
         #[cfg(feature = "aws")]
-        if self.cloudwatch {
-            return true;
-        }
-        self.prometheus.is_some() || self.emf.is_some()
-    }
-
-    /// What the engine has to count, if anybody wants it.
-    pub(super) fn measure(&self) -> Option<Measure> {
-        let measure = || Measure { period_ns: self.config().period_ns(), excluded: None };
-        self.is_wanted().then(measure)
-    }
-
-    /// Opens the outputs and starts their tasks. `counters` are shown to Prometheus as they are.
-    pub(super) async fn start(
-        &self,
-        closed: mpsc::Receiver<Closed>,
-        counters: watch::Receiver<Counters>,
-    ) -> anyhow::Result<JoinHandle<()>> {
-        let config = self.config();
-        if let Some(problem) = config.problem() {
-            anyhow::bail!("{problem}");
-        }
-        let exposition = Arc::new(Mutex::new(Exposition::default()));
-        if let Some(address) = self.prometheus {
-            let listener = http::listen(address).await;
-            let listener = listener
-                .with_context(|| format!("--prometheus: {address} cannot be listened on"))?;
-            info!(address = %listener.local_addr()?, "Serving /metrics.");
-            tokio::spawn(http::serve(listener, pages(&exposition, counters)));
-        }
-        let emf = self.emf.as_deref().map(open).transpose()?;
-        #[cfg(feature = "aws")]
-        let cloudwatch = match self.cloudwatch() {
-            Some(config) => Some(Cloud::start(&config).await?),
-            None => None,
-        };
-        let task = Publishing {
-            collector: Collector::new(1, config.period_ns()),
-            publisher: Publisher::new(&config),
-            exposition,
-            emf,
-            namespace: self.namespace.clone(),
-            #[cfg(feature = "aws")]
-            cloudwatch,
-        };
-        Ok(tokio::spawn(task.work(closed)))
-    }
+        cloudwatch,
+    };
+    Ok(tokio::spawn(task.work(closed)))
 }
 
 fn open(path: &std::path::Path) -> anyhow::Result<Box<dyn Write + Send>> {
@@ -150,7 +148,7 @@ fn open(path: &std::path::Path) -> anyhow::Result<Box<dyn Write + Send>> {
         return Ok(Box::new(io::stdout()));
     }
     let file = OpenOptions::new().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("--emf: {} cannot be written", shown(path)))?;
+    let file = file.with_context(|| format!("emf.path: {} cannot be written", shown(path)))?;
     Ok(Box::new(file))
 }
 
@@ -167,6 +165,7 @@ fn pages(exposition: &Arc<Mutex<Exposition>>, counters: watch::Receiver<Counters
 struct Publishing {
     collector: Collector,
     publisher: Publisher,
+    gauges: watch::Receiver<Gauges>,
     exposition: Arc<Mutex<Exposition>>,
     emf: Option<Box<dyn Write + Send>>,
     namespace: String,
@@ -198,7 +197,7 @@ impl Publishing {
 
     fn publish(&mut self, now: Timestamp) {
         for period in self.collector.due(now) {
-            let points = self.publisher.points(&period, &Gauges::default());
+            let points = self.publisher.points(&period, &self.gauges.borrow());
             self.exposition.lock().unwrap_or_else(PoisonError::into_inner).points(&points);
             if let Some(out) = &mut self.emf
                 && let Err(error) = emf::write(out, &self.namespace, &points)
@@ -239,7 +238,7 @@ impl Cloud {
         use crate::output::spool::{Spool, SpoolOptions};
         let put = CloudWatch::connect(config).await?;
         let options = SpoolOptions::new(config.spool.clone(), config.spool_bytes_max);
-        let spool = Spool::open(options).context("--spool")?;
+        let spool = Spool::open(options).context("cloudwatch.spool")?;
         if !spool.is_empty() {
             info!(periods = spool.len(), "Metrics of an earlier run wait for CloudWatch.");
         }

@@ -13,9 +13,9 @@ use std::{
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::args;
+use super::{args, keep::Judging};
 use crate::{
-    config::{self, Reload, Settings, Sources},
+    config::{self, Config, Reload, Settings, Sources},
     engine::{self, Engine, Measure},
     model::time::NS_PER_S,
 };
@@ -26,6 +26,8 @@ pub(super) struct Watched {
     settings: Settings,
     /// What is counted for metrics.
     measure: Option<Measure>,
+    /// How records are judged from now on.
+    judging: watch::Sender<Judging>,
     /// The file as last looked at.
     identity: Option<Identity>,
     /// What the data plane shall take next.
@@ -46,13 +48,24 @@ impl Watched {
     pub(super) fn new(sources: Sources, settings: Settings, measure: Option<Measure>) -> Self {
         let identity = identity(&sources);
         let (next, _) = watch::channel(None);
-        Self { sources, settings, measure, identity, next, rejected: Arc::default() }
+        let (judging, _) = watch::channel(Judging::of(&settings));
+        Self { sources, settings, measure, judging, identity, next, rejected: Arc::default() }
+    }
+
+    /// How records are judged, as it changes.
+    pub(super) fn judging(&self) -> watch::Receiver<Judging> {
+        self.judging.subscribe()
     }
 
     /// The data plane's end.
     pub(super) fn reloads(&self) -> Reloads {
         let next = self.next.subscribe();
         Reloads { next, taken: 0, rejected: Arc::clone(&self.rejected) }
+    }
+
+    /// The configuration in effect.
+    pub(super) const fn config(&self) -> &Config {
+        &self.settings.config
     }
 
     /// Time between summaries.
@@ -114,6 +127,7 @@ impl Watched {
             return false;
         }
         info!(keys = taken, "The new configuration is in effect.");
+        self.judging.send_replace(Judging::of(&self.settings));
         self.next.send_replace(Some(Arc::new(self.engine())));
         true
     }

@@ -3,11 +3,12 @@
 
 use std::{
     collections::VecDeque,
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,17 +28,21 @@ use super::{
     args::{BadConfig, EngineArgs, flag},
     colors, complain,
     inventory_file::InventoryFile,
+    keep::{self, Judging},
     publish,
     reload::{Reloads, Watched},
+    stage::{Keeping, Stage},
     writer::Writer,
 };
 use crate::{
-    config::{self, Capture, Flag, LogForm},
+    config::{self, Capture, Flag, LogForm, Settings},
     counters::Counters,
     engine::{Emitted, Engine},
+    findings::Findings,
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
-    metrics::{CLOSED_PERIODS_MAX, Closed},
+    metrics::{CLOSED_PERIODS_MAX, Closed, Gauges},
     model::record::Record,
+    output::alerts::Dispatcher,
     wire,
 };
 
@@ -76,6 +81,9 @@ pub(super) struct RunArgs {
     /// Seconds between records of an open flow, and between summaries in the log (default: 60)
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval: Option<u64>,
+    /// SQLite file of the findings book; `none` keeps no findings (default: /var/lib/cleartap/findings.db)
+    #[arg(long, value_name = "PATH")]
+    findings: Option<PathBuf>,
     /// Form of the log on standard error (default: text)
     #[arg(long, value_enum)]
     log: Option<LogFormat>,
@@ -100,7 +108,7 @@ impl RunArgs {
             LogFormat::Json => "json",
         });
         let listen = (!self.listen.is_empty()).then_some(&self.listen);
-        [
+        let own = [
             flag("--listen", "capture.listen", listen),
             flag("--interface", "capture.interface", self.interface.as_ref()),
             flag("--bpf", "capture.bpf", self.bpf.as_ref()),
@@ -110,11 +118,10 @@ impl RunArgs {
             flag("--records", "records.path", self.records.as_ref()),
             flag("--inventory", "crypto_inventory.path", self.inventory.as_ref()),
             flag("--interval", "records.interval_s", self.interval),
+            flag("--findings", "findings.path", self.findings.as_ref()),
             flag("--log", "log.form", log),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        ];
+        own.into_iter().flatten().chain(self.metrics.flags()).collect()
     }
 }
 
@@ -131,8 +138,39 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let inventory = InventoryFile::of(&settings.config)?;
     let writer = Writer::open(&settings.config.records.path, inventory, &stop)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let watched = Watched::new(sources, settings, args.metrics.measure());
-    runtime.block_on(control_plane(watched, &args.metrics, source, writer, &stop))
+    let alerts = runtime.block_on(keep::dispatcher(&settings))?;
+    let findings = open_findings(&settings, alerts)?;
+    let measure = publish::measure(&settings.config);
+    let watched = Watched::new(sources, settings, measure);
+    runtime.block_on(control_plane(watched, source, writer, findings, &stop))
+}
+
+/// The findings as their book holds them, and who keeps it.
+struct Kept {
+    keeping: Option<Keeping>,
+    keeper: Option<std::thread::JoinHandle<()>>,
+    gauges: watch::Receiver<Gauges>,
+    alerts: Option<Arc<Dispatcher>>,
+}
+
+fn open_findings(settings: &Settings, alerts: Option<Arc<Dispatcher>>) -> anyhow::Result<Kept> {
+    let (gauges_in, gauges) = watch::channel(Gauges::default());
+    let Some((book, snapshot)) = keep::open_book(settings)? else {
+        anyhow::ensure!(
+            alerts.is_none(),
+            "findings.path: alerts are of findings, which `none` does not keep; name a file"
+        );
+        return Ok(Kept { keeping: None, keeper: None, gauges, alerts });
+    };
+    let findings = Findings::restore(Judging::of(settings).terms, snapshot, keep::now());
+    info!(path = book.path(), findings = findings.len(), "Keeping findings.");
+    let (desk, keeper) = keep::start(book, keep::sink(alerts.as_ref()))?;
+    Ok(Kept {
+        keeping: Some(Keeping::new(findings, desk, gauges_in)),
+        keeper: Some(keeper),
+        gauges,
+        alerts,
+    })
 }
 
 fn open_source(
@@ -167,6 +205,18 @@ fn open_source(
     Ok(Box::new(socket))
 }
 
+/// Records that found no room, in front of the stage and behind it.
+struct Dropped {
+    here: u64,
+    later: Arc<AtomicU64>,
+}
+
+impl Dropped {
+    fn total(&self) -> u64 {
+        self.here.saturating_add(self.later.load(Ordering::Relaxed))
+    }
+}
+
 /// Reads until told to stop; live shards never wait for the writer.
 fn data_plane(
     mut source: Box<dyn Source + Send>,
@@ -175,13 +225,13 @@ fn data_plane(
     periods: &mpsc::Sender<Closed>,
     counters: &watch::Sender<Counters>,
     reloads: &mut Reloads,
+    mut dropped: Dropped,
 ) -> Result<(), SourceError> {
-    let mut dropped = 0_u64;
     let mut closed = VecDeque::new();
     let mut published = 0_u64;
     let result = loop {
         let mut emit = |emitted: Emitted| {
-            dropped += u64::from(records.try_send(emitted.record).is_err());
+            dropped.here += u64::from(records.try_send(emitted.record).is_err());
         };
         let now = match source.next() {
             Ok(Input::Frame(frame)) => {
@@ -198,21 +248,23 @@ fn data_plane(
         if now.seconds() != published {
             published = now.seconds();
             reloads.take(&mut engine);
-            let now = publish(&engine, source.as_mut(), dropped, reloads, counters);
+            let now = publish(&engine, source.as_mut(), dropped.total(), reloads, counters);
             close(&mut engine, &mut closed, &now);
             // What finds no room is tried again in a second: metrics lose nothing when records do.
             while !closed.is_empty()
                 && let Ok(room) = periods.try_reserve()
             {
-                closed.pop_front().map(|period| room.send(period));
+                if let Some(period) = closed.pop_front() {
+                    room.send(period);
+                }
             }
         }
     };
-    // The writer keeps reading until this side is gone, so the last records may wait for it.
+    // The stage keeps reading until this side is gone, so the last records may wait for it.
     engine.finish(&mut |emitted| {
-        dropped += u64::from(records.blocking_send(emitted.record).is_err());
+        dropped.here += u64::from(records.blocking_send(emitted.record).is_err());
     });
-    let now = publish(&engine, source.as_mut(), dropped, reloads, counters);
+    let now = publish(&engine, source.as_mut(), dropped.total(), reloads, counters);
     close(&mut engine, &mut closed, &now);
     for period in closed {
         // Nobody listens: there are no metrics.
@@ -252,28 +304,42 @@ fn publish(
 
 async fn control_plane(
     mut watched: Watched,
-    metrics: &publish::MetricsArgs,
     source: Box<dyn Source + Send>,
     writer: Writer,
+    findings: Kept,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<u8> {
     let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
     let (counters_in, counters) = watch::channel(Counters::default());
     let (periods_in, periods) = mpsc::channel(publish::PERIODS_QUEUED_MAX);
-    let metrics = metrics.start(periods, counters.clone()).await?;
+    let Kept { keeping, keeper, gauges, alerts } = findings;
+    let metrics = publish::start(watched.config(), periods, counters.clone(), gauges).await?;
+    let (written_in, to_write) = mpsc::channel(RECORDS_QUEUED_MAX);
+    let dropped = Arc::<AtomicU64>::default();
+    let stage = Stage {
+        judging: watched.judging(),
+        keeping,
+        counters: counters.clone(),
+        records: written_in,
+        dropped: Arc::clone(&dropped),
+        stop: Arc::clone(stop),
+    };
     let unwritten = writer.unwritten();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut reloads = watched.reloads();
     let shard = std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || {
-        data_plane(source, engine, &records_in, &periods_in, &counters_in, &mut reloads)
+        let dropped = Dropped { here: 0, later: dropped };
+        data_plane(source, engine, &records_in, &periods_in, &counters_in, &mut reloads, dropped)
     })?;
-    let (written_in, mut written) = oneshot::channel();
+    let staged =
+        std::thread::Builder::new().name("stage".to_owned()).spawn(move || stage.work(records))?;
+    let (done_in, mut written) = oneshot::channel();
     std::thread::Builder::new()
         .name("writer".to_owned())
-        .spawn(move || written_in.send(writer.work(records)))?;
+        .spawn(move || done_in.send(writer.work(to_write)))?;
 
     let mut summary = every(watched.interval());
     let mut look = every(LOOK_AT_FILE);
@@ -300,6 +366,8 @@ async fn control_plane(
             }
         }
     }
+    // Everything is written.
+    keep_the_last(staged, keeper, alerts).await?;
     metrics.await.context("the publisher of metrics died")?;
     tell(&counters.borrow(), unwritten(), "Stopped.");
     match shard.join() {
@@ -310,6 +378,24 @@ async fn control_plane(
     }
 }
 
+/// The last findings are kept, and their alerts told.
+async fn keep_the_last(
+    staged: std::thread::JoinHandle<io::Result<()>>,
+    keeper: Option<std::thread::JoinHandle<()>>,
+    alerts: Option<Arc<Dispatcher>>,
+) -> anyhow::Result<()> {
+    staged.join().map_err(|_| anyhow::anyhow!("the stage of findings died"))??;
+    if let Some(keeper) = keeper {
+        keeper.join().map_err(|_| anyhow::anyhow!("the keeper of findings died"))?;
+    }
+    if let Some(alerts) = alerts.and_then(Arc::into_inner) {
+        alerts.stop(ALERTS_WAIT).await;
+    }
+    Ok(())
+}
+
+/// How long a stop waits for alerts to be delivered; what is left waits in the spool for the next start.
+const ALERTS_WAIT: Duration = Duration::from_secs(5);
 /// How often the configuration file is looked at.
 const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 
@@ -363,10 +449,10 @@ fn start_log(format: LogForm) {
         ));
         EnvFilter::new("info")
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogForm::Text => {
-            builder.with_target(false).with_ansi(colors(&std::io::stderr())).init();
+            builder.with_target(false).with_ansi(colors(&io::stderr())).init();
         }
         LogForm::Json => builder.json().init(),
     }

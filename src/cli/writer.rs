@@ -17,13 +17,11 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{error, info};
 
 use super::inventory_file::InventoryFile;
-use crate::{enrich::Servers, ingest::error::shown, model::record::Record, output::JsonLines};
+use crate::{ingest::error::shown, model::record::Record, output::JsonLines};
 
 /// Writes records until there are no more.
 pub(super) struct Writer {
     out: JsonLines<Box<dyn Write + Send>>,
-    /// What proven flows tell of servers, for flows joined late.
-    servers: Servers,
     /// Where the crypto inventory is kept.
     inventory: Option<InventoryFile>,
     /// What the log calls the output.
@@ -56,7 +54,6 @@ impl Writer {
         }
         Ok(Self {
             out,
-            servers: Servers::default(),
             inventory,
             place: if standard { "standard output".to_owned() } else { shown(path) },
             failing: false,
@@ -79,8 +76,7 @@ impl Writer {
             loop {
                 let result = tokio::select! {
                     record = records.recv() => match record {
-                        Some(mut record) => {
-                            self.servers.complete(&mut record);
+                        Some(record) => {
                             if let Some(inventory) = &mut self.inventory {
                                 inventory.add(&record);
                             }
@@ -102,10 +98,6 @@ impl Writer {
         self.note(result);
         if let Some(inventory) = &mut self.inventory {
             inventory.write();
-        }
-        if self.servers.forgotten > 0 {
-            let forgotten = self.servers.forgotten;
-            info!(servers_forgotten = forgotten, "More servers than are remembered at once.");
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod effective;
 mod error;
 mod format;
 mod load;
+mod outputs;
 mod schema;
 mod sections;
 mod settings;
@@ -22,6 +23,7 @@ mod settings;
 pub use effective::{Origin, Reload, Setting};
 pub use error::{ConfigError, Place};
 pub use load::{Flag, Loaded, Sources, load};
+pub use outputs::{EmfSection, FINDINGS_PATH, FindingsSection, PrometheusSection};
 pub use schema::json_schema;
 pub use sections::{
     Capture, Config, CryptoInventory, Limits, Log, LogForm, Mirror, Networks, Records,

@@ -5,9 +5,12 @@ use std::{net::SocketAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::outputs::{EmfSection, FindingsSection, PrometheusSection};
 use crate::{
     alerts::AlertsConfig,
+    metrics::MetricsConfig,
     model::Network,
+    output::cloudwatch::CloudWatchConfig,
     policy::PolicySpec,
     strength::{PROFILES, Profile},
 };
@@ -39,6 +42,16 @@ pub struct Config {
     pub policy: PolicySpec,
     /// Who is told.
     pub alerts: AlertsConfig,
+    /// The findings book.
+    pub findings: FindingsSection,
+    /// How metrics are formed.
+    pub metrics: MetricsConfig,
+    /// Metrics to CloudWatch.
+    pub cloudwatch: CloudWatchConfig,
+    /// Metrics in embedded metric format.
+    pub emf: EmfSection,
+    /// Metrics for Prometheus.
+    pub prometheus: PrometheusSection,
 }
 
 /// Where packets come from.

@@ -42,6 +42,17 @@ impl Settings {
         for (key, message) in config.alerts.problems() {
             say(&key, message);
         }
+        for problem in [config.metrics.problem(), config.cloudwatch.problem()].into_iter().flatten()
+        {
+            // `metrics.period_s = 90: expected ...`
+            let (key, what) = problem.split_once(" = ").unwrap_or(("", &problem));
+            say(key, what.to_owned());
+        }
+        let findings = &config.findings;
+        if findings.resolve_s <= findings.quiet_s {
+            let what = format!("{}: expected more than `findings.quiet_s`", findings.resolve_s);
+            say("findings.resolve_s", what);
+        }
         match Policy::new(&config.policy) {
             Ok(policy) if errors.is_empty() => Ok(Self { config, policy: Arc::new(policy), list }),
             Ok(_) => Err(errors),

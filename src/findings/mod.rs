@@ -1,7 +1,16 @@
 //! Findings: one per edge that matters, with a life of its own (design section 5).
 //!
 //! [`Finding`] is what every output renders; [`Event`] is what is told when one opens, comes back, gets worse or ends.
+//! [`Findings`] is their life: pure, time comes with the records. The book that keeps them is an edge, `output::book`.
 #![forbid(unsafe_code)]
+
+mod counted;
+mod lifecycle;
+mod queue;
+mod sighting;
+
+pub use lifecycle::{Changes, EVENTS_PENDING_MAX, Findings, FindingsCounters, Kept, Snapshot};
+pub use queue::{BookException, Clock, Terms};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +21,7 @@ use crate::{
 
 /// An edge that matters. No field can hold payload: all text is our own vocabulary, an address, or a name that an inventory
 /// or an exception's author gave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Stable id: the same on every sensor and after every restart.
     pub id: FindingId,
@@ -121,7 +130,7 @@ impl FindingState {
 }
 
 /// Something to tell about a finding: once per change, never per flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
@@ -129,6 +138,13 @@ pub struct Event {
     pub at: Timestamp,
     /// The finding as it stands after it.
     pub finding: Finding,
+}
+
+/// Where events go that somebody is to be told.
+pub trait EventSink: Send {
+    /// Takes events in order and says how many it took, from the first on. What it took is its own from then on: it is told
+    /// at least once. What it did not take is offered again.
+    fn offer(&mut self, events: &[Event]) -> usize;
 }
 
 /// What happened to a finding.
@@ -172,3 +188,6 @@ impl EventKind {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

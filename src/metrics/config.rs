@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::time::NS_PER_S;
 
-/// How metrics are formed, whatever output they go to.
+/// How metrics are formed, whatever output they go to. Every key: reload `restart`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
-    /// Length of a period in seconds; a multiple of 60, as CloudWatch keeps minutes. Reload: restart.
+    /// Length of a period in seconds; a multiple of 60, as CloudWatch keeps minutes.
     pub period_s: u32,
-    /// Most series published at once; the busiest stay, the rest is folded into `other`. Reload: live.
+    /// Most series published at once; the busiest stay, the rest is folded into `other`.
     pub series_max: u32,
-    /// Seconds for which a series goes on with zeros after its last value, so that alarms do not flap. Reload: live.
+    /// Seconds for which a series goes on with zeros after its last value, so that alarms do not flap.
     pub series_keep_s: u32,
-    /// Scopes published from the start, before they are seen. Reload: live.
+    /// Scopes published from the start, before they are seen.
     pub scopes: Vec<String>,
 }
 

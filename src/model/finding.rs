@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::time::Timestamp;
 
 /// An edge that matters (design: scope, server identity, port, detected protocol, rule, client group).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Edge {
     /// Source domain.
     pub scope: String,

@@ -21,14 +21,14 @@ use crate::{alerts::AwsAccess, model::is_safe_endpoint};
 /// Timeouts, retries, Region and FIPS as configured; the rest is the environment's.
 pub(super) fn base(access: &AwsAccess, timeout_s: u32) -> ConfigLoader {
     let timeout = Duration::from_secs(u64::from(timeout_s.max(1)));
-    let timeouts = TimeoutConfig::builder()
+    let limits = TimeoutConfig::builder()
         .connect_timeout(timeout.min(Duration::from_secs(10)))
         .operation_attempt_timeout(timeout)
         .build();
     // Few of its own: the SDK corrects a wrong clock between attempts, the delivery waits between requests.
     let retries = RetryConfig::standard().with_max_attempts(2);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(timeouts)
+        .timeout_config(limits)
         .retry_config(retries);
     if let Some(region) = &access.region {
         loader = loader.region(Region::new(region.clone()));
@@ -89,9 +89,8 @@ pub(super) fn fault<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fault {
         return Fault::Later(told);
     }
     match (status, error) {
-        (Some(401 | 403), _) => Fault::Credentials(told),
+        (Some(401 | 403), _) | (None, SdkError::ConstructionFailure(_)) => Fault::Credentials(told),
         (Some(400 | 413), SdkError::ServiceError(_)) => Fault::Invalid(told),
-        (None, SdkError::ConstructionFailure(_)) => Fault::Credentials(told),
         (None, SdkError::DispatchFailure(_)) if !is_transient(error) => Fault::Credentials(told),
         _ => Fault::Later(told),
     }

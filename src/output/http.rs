@@ -26,7 +26,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest time for a head to arrive, and for a connection.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
+const CONNECTION_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// Content type of the Prometheus text format.
 pub const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

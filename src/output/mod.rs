@@ -4,6 +4,8 @@
 pub mod alerts;
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "book")]
+pub mod book;
 pub mod cloudwatch;
 pub mod emf;
 pub mod explain;
@@ -14,6 +16,7 @@ pub mod inventory;
 pub mod jsonl;
 pub mod prometheus;
 pub mod report;
+pub mod sarif;
 pub mod spool;
 pub mod table;
 

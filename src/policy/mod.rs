@@ -20,6 +20,7 @@ mod controls;
 mod decide;
 mod diff;
 mod exceptions;
+mod health;
 mod remedies;
 mod rules;
 mod spec;
@@ -33,6 +34,7 @@ pub use controls::{Control, ControlSet, Controls, Relation};
 pub use decide::{Decision, EXCEPTION_EXPIRED, Raise, RaiseKind, Reach, reach};
 pub use diff::{Change, Changes, Said, diff};
 pub use exceptions::{Applied, Exception};
+pub use health::{HEALTH_CHECKS, is_health_check};
 pub use remedies::{GENERIC, Remedies, Remedy};
 pub use rules::Rule;
 pub use spec::{

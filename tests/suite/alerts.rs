@@ -85,7 +85,7 @@ fn sensor() {
             event(kind, client, s.parse().unwrap())
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let remedies = Arc::new(Remedies::built_in().unwrap());
         let dispatcher = Dispatcher::new(&config, remedies).await.unwrap();
@@ -252,7 +252,8 @@ fn post(
 ) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let headers: Vec<String> = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let headers = headers.concat();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n{headers}\
          Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, \
@@ -287,7 +288,7 @@ impl Moto {
             .spawn()
             .unwrap();
         let moto = Self { child, port };
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "the emulator did not start");
             std::thread::sleep(Duration::from_millis(200));

@@ -27,6 +27,8 @@ mod cli;
 mod cloudwatch;
 mod config;
 mod degrade;
+#[cfg(feature = "live")]
+mod findings;
 mod golden;
 mod inputs;
 mod inventory;

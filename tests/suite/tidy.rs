@@ -42,7 +42,7 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
         "flow" => &["bytes", "model"],
         "alerts" => &["model", "policy", "findings"],
-        "config" => &["model", "policy", "strength", "alerts"],
+        "config" => &["model", "policy", "strength", "alerts", "metrics", "output"],
         "enrich" | "policy" | "strength" => &["model"],
         "findings" => &["model", "policy"],
         "counters" => &["flow", "ingest", "wire", "model"],

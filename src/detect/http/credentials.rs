@@ -96,6 +96,15 @@ static KINDS: &[(Credentials, u8)] = &[
     (Credentials::SESSION_SECRET, 16),
 ];
 
+/// How health checks begin their `User-Agent`: load balancers, kubelet, Route 53, Consul.
+pub(super) static PROBERS: &[(&[u8], &str)] = &[
+    (b"elb-healthchecker/", "ELB-HealthChecker/"),
+    (b"kube-probe/", "kube-probe/"),
+    (b"googlehc/", "GoogleHC/"),
+    (b"amazon-route53-health", "Amazon-Route53-Health"),
+    (b"consul health check", "Consul Health Check"),
+];
+
 /// Authentication schemes. Signatures (AWS4-HMAC-SHA256, `SharedKey`, OAuth 1) reveal no secret and are left out.
 static SCHEMES: &[(&[u8], Credentials, &str)] = &[
     (b"basic ", Credentials::BASIC_AUTH, "authorization: basic"),

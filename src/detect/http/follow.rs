@@ -55,7 +55,7 @@ struct Talk {
     ending: u8,
     /// What the server switches to: `OTHER_PROTOCOL` ...
     upgrade: u8,
-    /// Credential kinds already pointed at.
+    /// Credential kinds already pointed at, and `PROBED`.
     seen: u8,
 }
 
@@ -286,6 +286,9 @@ impl Talk {
         if form && name.eq_ignore_ascii_case(b"content-type") {
             self.client.flags |= LOOK_AT_BODY;
         }
+        if side == Side::Client && name.eq_ignore_ascii_case(b"user-agent") {
+            return Step::read(length, self.prober(value, length));
+        }
         let field = credentials::field(|known| name.eq_ignore_ascii_case(known));
         let found = field
             .filter(|_| !value.is_empty())
@@ -437,6 +440,18 @@ impl Talk {
         Facts { credentials: found.0, mark, ..Facts::NONE }
     }
 
+    /// A client that only asks whether the service is alive says so once.
+    fn prober(&mut self, value: &[u8], length: usize) -> Facts {
+        let known = credentials::PROBERS.iter().find(|(word, _)| begins(value, word));
+        let Some((_, constant)) = known.filter(|_| self.seen & PROBED == 0) else {
+            return Facts::NONE;
+        };
+        self.seen |= PROBED;
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let (rule, side) = ("http.health-check", Side::Client);
+        Facts { mark: Some(Mark { rule, side, offset: 0, length, constant }), ..Facts::NONE }
+    }
+
     const fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Client => &mut self.client,
@@ -528,6 +543,8 @@ const CONNECTING: u8 = 1 << 5;
 const SWITCHING: u8 = 1 << 6;
 /// On the server's side: the message names its content type.
 const TYPED: u8 = CONNECTING;
+/// In `seen`, beside the kinds: the client was pointed at as a health check.
+const PROBED: u8 = 1 << 7;
 /// Part of the server's status line has come.
 const ANSWERING: u8 = 1 << 7;
 

@@ -426,3 +426,21 @@ fn joined_late() {
     let heard = hear_from(&Http, &lines, Start::Unknown);
     assert_eq!((heard.fits, heard.credentials), ([true, true], Credentials::SESSION_SECRET));
 }
+
+#[test]
+fn health_checks_are_known_by_their_user_agent_and_told_once() {
+    for (agent, is) in [
+        ("ELB-HealthChecker/2.0", true),
+        ("kube-probe/1.29", true),
+        ("googlehc/1.0", true),
+        ("Mozilla/5.0 (kube-probe/1.29)", false),
+        ("curl/8.0", false),
+        ("", false),
+    ] {
+        let request = get(&format!("User-Agent: {agent}\r\n"));
+        let lines = [(C, &request[..]), (S, OK), (C, &request), (S, OK)];
+        let rules = hear(&Http, &lines).rules;
+        let told = rules.iter().filter(|rule| **rule == "http.health-check").count();
+        assert_eq!(told, usize::from(is), "{agent}");
+    }
+}

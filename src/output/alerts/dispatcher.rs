@@ -199,7 +199,7 @@ impl Channel {
     fn status(&self) -> ChannelStatus {
         let lanes = self.lanes.counters();
         let sent = self.counters.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (waiting, grouping, lines) = self.lanes.waiting();
+        let (waiting, grouping, digest) = self.lanes.waiting();
         ChannelStatus {
             name: self.name.clone(),
             kind: self.kind.to_owned(),
@@ -212,7 +212,7 @@ impl Channel {
             dropped: lanes.dropped,
             waiting: waiting as u64,
             grouping: grouping as u64,
-            digest_lines: lines as u64,
+            digest_lines: digest as u64,
             last_delivery: sent.last_delivery.map(|at| at.to_string()),
             last_fault: sent.last_fault,
         }

@@ -53,7 +53,8 @@ impl Sns {
                 entry = entry.message_attributes(name, attribute(&value)?);
             }
         }
-        if self.target.topic_arn.ends_with(".fifo") {
+        // The ending is part of the name, and lower case (Amazon SNS developer guide, FIFO topics).
+        if self.target.topic_arn.strip_suffix(".fifo").is_some() {
             entry = entry.message_deduplication_id(&message.key).message_group_id(message.about());
         }
         entry.build().map_err(|_| unmade())

@@ -123,7 +123,8 @@ const fn local(address: &str) -> &'static str {
 /// A message of RFC 5424 section 6.
 fn frame(target: &SyslogTarget, host: &str, message: &Message) -> String {
     let priority = u32::from(target.facility) * 8 + level(message.severity);
-    let msg_id = message.event().map_or(message.kind.name(), crate::findings::EventKind::name);
+    let msg_id =
+        message.event().map_or_else(|| message.kind.name(), crate::findings::EventKind::name);
     let mut data = vec![
         ("key", message.key.clone()),
         ("kind", message.kind.name().to_owned()),

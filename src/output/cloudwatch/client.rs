@@ -4,6 +4,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::{
     Client,
+    error::ProvideErrorMetadata as _,
     primitives::DateTime,
     types::{Dimension, MetricDatum, StandardUnit},
 };
@@ -48,13 +49,50 @@ impl CloudWatch {
         let client = client(&sdk, config);
         Ok(Self { client, config: config.clone() })
     }
+
+    /// Who asks, by `sts:GetCallerIdentity`: account and ARN, which are no secrets.
+    pub async fn identity(config: &CloudWatchConfig) -> Result<String, String> {
+        let sdk = load(&access(config), config.timeout_s).await;
+        if sdk.region().is_none() {
+            return Err(ConnectError::NoRegion.to_string());
+        }
+        let builder = aws_sdk_sts::config::Builder::from(&sdk).interceptor(HttpsOnly);
+        let asked = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity();
+        match asked.send().await {
+            Ok(identity) => Ok(identity.arn().unwrap_or("an identity without ARN").to_owned()),
+            Err(error) => match (error.code(), error.raw_response()) {
+                (Some(code), _) => Err(format!("sts:GetCallerIdentity: {code}")),
+                (None, Some(answer)) => {
+                    Err(format!("sts:GetCallerIdentity: HTTP {}", answer.status().as_u16()))
+                }
+                (None, None) => {
+                    Err("sts:GetCallerIdentity: no answer: credentials, network, or endpoint"
+                        .to_owned())
+                }
+            },
+        }
+    }
+
+    /// Asks for permission without writing: a request without data, which CloudWatch turns down only after it has looked
+    /// at who asks.
+    pub async fn probe(&self) -> Result<String, Fault> {
+        let request = self.client.put_metric_data().namespace(&self.config.namespace);
+        let place = self.config.endpoint.as_deref().unwrap_or("the Region's endpoint");
+        match request.send().await {
+            Ok(_) => Ok(format!("allowed at {place}")),
+            Err(error) => match fault(&error) {
+                Fault::Invalid(_) => Ok(format!("allowed at {place}")),
+                fault => Err(fault),
+            },
+        }
+    }
 }
 
 impl Put for CloudWatch {
     async fn put(&mut self, samples: &[Sample]) -> Result<(), Fault> {
         let mut data = Vec::with_capacity(samples.len());
         for sample in samples {
-            data.push(datum(sample)?);
+            data.push(datum(sample));
         }
         let request = self.client.put_metric_data().namespace(&self.config.namespace);
         match request.set_metric_data(Some(data)).send().await {
@@ -87,18 +125,18 @@ fn client(sdk: &SdkConfig, config: &CloudWatchConfig) -> Client {
     Client::from_conf(builder.build())
 }
 
-fn datum(sample: &Sample) -> Result<MetricDatum, Fault> {
+fn datum(sample: &Sample) -> MetricDatum {
     let seconds = i64::try_from(sample.time_s).unwrap_or(i64::MAX);
     let dimensions = sample.datum.dimensions.iter();
     let dimensions =
         dimensions.map(|(name, value)| Dimension::builder().name(name).value(value).build());
-    Ok(MetricDatum::builder()
+    MetricDatum::builder()
         .metric_name(&sample.datum.name)
         .set_dimensions(Some(dimensions.collect()))
         .timestamp(DateTime::from_secs(seconds))
         .value(sample.datum.value)
         .unit(StandardUnit::from(sample.datum.unit.as_str()))
-        .build())
+        .build()
 }
 
 #[cfg(test)]

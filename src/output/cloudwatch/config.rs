@@ -27,6 +27,7 @@ pub struct CloudWatchConfig {
     /// External id that the role asks for.
     pub external_id: Option<String>,
     /// Folder of the spool.
+    #[schemars(with = "String")]
     pub spool: PathBuf,
     /// Most bytes of the spool; above, the oldest points are dropped and counted.
     pub spool_bytes_max: u64,

@@ -1,4 +1,11 @@
 //! A service on loopback that answers as it is told, for tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::large_stack_arrays,
+    reason = "edge: a server of tests, on loopback"
+)]
 
 use std::{
     collections::VecDeque,

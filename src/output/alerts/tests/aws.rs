@@ -107,7 +107,7 @@ const BATCH: &str = "<PublishBatchResponse><PublishBatchResult><Successful/><Fai
 fn people_get_subject_and_text_and_filters_get_attributes() {
     let stub = Stub::start([], BATCH);
     run(async {
-        assert_eq!(kind(&topic(&stub, "t", false).await.send(&messages(2)).await), "taken")
+        assert_eq!(kind(&topic(&stub, "t", false).await.send(&messages(2)).await), "taken");
     });
     let body = stub.got()[0].body.clone();
     for part in [

@@ -1,4 +1,5 @@
 //! What receivers get: webhooks, syslog, JSON lines; and that no secret is shown.
+#![allow(clippy::disallowed_methods, reason = "edge: files and receivers of tests")]
 
 use std::{
     io::Read as _,

@@ -35,7 +35,7 @@ impl Put for &mut Service {
     }
 }
 
-#[allow(clippy::cast_sign_loss, reason = "small whole numbers")]
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "small whole numbers")]
 fn value(sample: &Sample) -> u64 {
     sample.datum.value as u64
 }
