@@ -22,7 +22,7 @@ use super::{
 pub struct Sources {
     /// The file, if one is named.
     pub file: Option<PathBuf>,
-    /// The environment, name and value; only names that begin with [`ENVIRONMENT`] and hold `__` count.
+    /// The environment, name and value; only names that begin with `ENVIRONMENT` and hold `__` count.
     pub environment: Vec<(String, String)>,
     /// Flags that were given.
     pub flags: Vec<Flag>,

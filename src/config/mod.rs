@@ -7,7 +7,7 @@
 //! **Adding a section** is one struct with `Serialize`, `Deserialize`, `JsonSchema`, `Default`, `deny_unknown_fields` and
 //! `#[serde(default)]`, and one field of [`Config`]. Every key says `x-reload` (a key without it needs a restart); checking, the
 //! JSON Schema, the environment, the list of effective settings and reload follow from the struct. What a type cannot say
-//! is checked in [`Settings::new`].
+//! is checked in `Settings::new`.
 
 mod check;
 mod document;
