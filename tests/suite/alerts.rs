@@ -20,9 +20,10 @@ use cleartap::{
     policy::{Action, Remedies, Severity, Topic},
 };
 
+#[cfg(feature = "securityhub")]
+use super::{capture::root, cloudwatch::free_port};
 use super::{
-    capture::root,
-    cloudwatch::{Aws, CUT, PASS, Proxy, TOO_MANY, UNAVAILABLE, emulator, free_port},
+    cloudwatch::{Aws, CUT, PASS, Proxy, TOO_MANY, UNAVAILABLE, emulator},
     live::skip,
 };
 
@@ -269,11 +270,13 @@ fn post(
 }
 
 /// An emulator that knows Security Hub, gone with the test.
+#[cfg(feature = "securityhub")]
 struct Moto {
     child: Child,
     port: u16,
 }
 
+#[cfg(feature = "securityhub")]
 impl Moto {
     fn start() -> Option<Self> {
         let program = root().join("target/aws-emulators/bin/moto_server");
@@ -303,6 +306,7 @@ impl Moto {
     }
 }
 
+#[cfg(feature = "securityhub")]
 impl Drop for Moto {
     fn drop(&mut self) {
         self.child.kill().unwrap();
