@@ -131,8 +131,8 @@ fn servers(text: &mut String, inventory: &Inventory, style: Style) {
             Cell::new(most(&server.versions_offered)),
         ]);
     }
-    for row in table.to_string().lines() {
-        line(text, row.trim_start_matches(' '));
+    for row in flush(table).lines() {
+        line(text, row);
     }
     if all.len() > style.lines_max {
         let rest = all.len() - style.lines_max;
@@ -221,12 +221,20 @@ fn list(text: &mut String, rows: impl ExactSizeIterator<Item = Vec<String>>, sty
     rows.take(style.lines_max).for_each(|row| {
         table.add_row(row);
     });
-    for row in table.to_string().lines() {
+    for row in flush(table).lines() {
         line(text, &format!("  {}", row.trim_end()));
     }
     if all > style.lines_max {
         line(text, &format!("  and {} more", all - style.lines_max));
     }
+}
+
+/// The table as text, with space behind its columns only.
+fn flush(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.to_string()
 }
 
 fn plain(style: Style) -> Table {
