@@ -27,8 +27,8 @@ use hello::{ClientHello, ServerHello};
 use side::{FATAL, SideReader};
 
 pub use names::{
-    alert_name, cipher_name, compression_name, group_name, is_null_cipher, is_post_quantum,
-    key_exchange, signature_name,
+    alert_name, cipher_name, compression_name, group_name, is_null_cipher, key_exchange,
+    signature_name,
 };
 
 /// Most memory one reader holds besides itself for what is not complete: a certificate of each side, or where the

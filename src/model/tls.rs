@@ -266,6 +266,12 @@ impl Resumption {
     }
 }
 
+/// Whether a group is post-quantum: ML-KEM and its hybrids, and the Kyber draft
+/// (IANA TLS Supported Groups).
+pub const fn is_post_quantum(group: u16) -> bool {
+    matches!(group, 0x0200..=0x0202 | 0x11eb..=0x11ee | 0x6399 | 0x639a)
+}
+
 /// Why a certificate that was sent in clear was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CertificateCut {

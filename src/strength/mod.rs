@@ -16,7 +16,7 @@ use suite::Suite;
 
 use crate::model::{
     certificate::{Chain, Link},
-    tls::{KeyExchange, TlsFacts, TlsVersion},
+    tls::{KeyExchange, TlsFacts, TlsVersion, is_post_quantum},
 };
 
 /// Verdict of a profile.
@@ -235,7 +235,7 @@ impl Findings<'_> {
             Some(group) => {
                 let listed = self.profile.groups.is_none_or(|groups| groups.contains(&group));
                 self.add(Fault::GroupNotAllowed, !listed);
-                self.add(Fault::NotPostQuantum, !POST_QUANTUM_GROUPS.contains(&group));
+                self.add(Fault::NotPostQuantum, !is_post_quantum(group));
             }
             None if is_1_3 && seen.psk_only => {}
             // A resumed session of TLS 1.2 exchanges no key.
@@ -318,7 +318,3 @@ impl Findings<'_> {
         Judgement { strength, reasons: faults, unjudged }
     }
 }
-
-/// ML-KEM and its hybrids (IANA TLS Supported Groups); the Kyber drafts too.
-const POST_QUANTUM_GROUPS: [u16; 9] =
-    [0x0200, 0x0201, 0x0202, 0x11eb, 0x11ec, 0x11ed, 0x11ee, 0x6399, 0x639a];

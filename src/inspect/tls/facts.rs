@@ -3,11 +3,11 @@
 use super::{
     hello::{ClientHello, Psk, ServerHello},
     message::Heard,
-    names::{is_post_quantum, key_exchange, key_exchange_1_3},
+    names::{key_exchange, key_exchange_1_3},
 };
 use crate::model::{
     fingerprint::Carrier,
-    tls::{Resumption, TlsFacts},
+    tls::{Resumption, TlsFacts, is_post_quantum},
 };
 
 /// The two sides of a handshake, and how well they were seen.

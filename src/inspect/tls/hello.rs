@@ -8,16 +8,13 @@ use tls_parser::{
     TlsMessageHandshake, parse_tls_handshake_client_hello, parse_tls_handshake_msg_server_hello,
 };
 
-use super::{
-    fingerprint::{self, Offer, codes},
-    names::is_post_quantum,
-};
+use super::fingerprint::{self, Offer, codes};
 use crate::{
     bytes::{Cursor, Short},
     model::{
         Name,
         fingerprint::{Ja3, Ja4},
-        tls::TlsVersion,
+        tls::{TlsVersion, is_post_quantum},
     },
 };
 

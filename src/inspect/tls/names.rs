@@ -20,11 +20,6 @@ pub fn group_name(id: u16) -> Option<&'static str> {
     named(GROUPS, id)
 }
 
-/// Whether a group is post-quantum: ML-KEM and its hybrids, and the Kyber draft.
-pub const fn is_post_quantum(group: u16) -> bool {
-    matches!(group, 0x0200..=0x0202 | 0x11eb..=0x11ee | 0x6399 | 0x639a)
-}
-
 /// How a cipher suite up to TLS 1.2 agrees on a key, by its name; `None` in TLS 1.3, whose suites leave it open.
 pub fn key_exchange(cipher: u16) -> Option<KeyExchange> {
     let (method, _) = cipher_name(cipher)?.strip_prefix("TLS_")?.split_once("_WITH_")?;
@@ -261,6 +256,7 @@ const ALERTS: &[(u8, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tls::is_post_quantum;
 
     #[test]
     fn names_are_those_of_iana() {
