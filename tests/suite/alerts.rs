@@ -21,7 +21,7 @@ use cleartap::{
 };
 
 #[cfg(feature = "securityhub")]
-use super::{capture::root, cloudwatch::free_port};
+use super::{capture::root, cloudwatch::free_port, process};
 use super::{
     cloudwatch::{Aws, CUT, PASS, Proxy, TOO_MANY, UNAVAILABLE, emulator},
     live::skip,
@@ -104,18 +104,18 @@ fn sensor() {
 }
 
 fn start(config: &str, events: &str) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["--exact", "alerts::sensor", "--ignored", "--nocapture"])
-        .env("ALERTS_TEST_CONFIG", config)
-        .env("ALERTS_TEST_EVENTS", events)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", CANARY)
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    process::spawn(
+        Command::new(env::current_exe().unwrap())
+            .args(["--exact", "alerts::sensor", "--ignored", "--nocapture"])
+            .env("ALERTS_TEST_CONFIG", config)
+            .env("ALERTS_TEST_EVENTS", events)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", CANARY)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )
 }
 
 /// Runs it to its end; returns the status of its channel.
@@ -284,12 +284,12 @@ impl Moto {
             return None;
         }
         let port = free_port();
-        let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = process::spawn(
+            Command::new(program)
+                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
         let moto = Self { child, port };
         let deadline = Instant::now() + Duration::from_mins(2);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {

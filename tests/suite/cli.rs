@@ -4,14 +4,12 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::capture::root;
+use super::{capture::root, process};
 
 pub fn cleartap(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cleartap"))
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .expect("the binary runs")
+    process::output(
+        Command::new(env!("CARGO_BIN_EXE_cleartap")).args(arguments).current_dir(root()),
+    )
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -96,12 +94,12 @@ fn a_filter_that_lets_nothing_pass_is_no_all_clear() {
 #[test]
 fn the_report_breaks_no_address_and_fits_the_terminal() {
     for columns in [80, 120, 200] {
-        let output = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-            .args(["analyze", "captures/postgresql", "captures/http", "captures/redis"])
-            .current_dir(root())
-            .env("COLUMNS", columns.to_string())
-            .output()
-            .unwrap();
+        let output = process::output(
+            Command::new(env!("CARGO_BIN_EXE_cleartap"))
+                .args(["analyze", "captures/postgresql", "captures/http", "captures/redis"])
+                .current_dir(root())
+                .env("COLUMNS", columns.to_string()),
+        );
         let text = stdout(&output);
         assert!(text.contains("10.77.2.20:5432"), "{text}");
         assert!(text.contains("password_hash_challenge"), "{text}");
@@ -128,12 +126,12 @@ fn standard_input_and_folders_are_read() {
     let output = cleartap(&["analyze", "captures/postgresql", "--format", "json"]);
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert!(report["captures"].as_array().unwrap().len() > 40);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-        .args(["analyze", "-", "--format", "jsonl"])
-        .stdin(std::fs::File::open(root().join(PLAIN)).unwrap())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = process::spawn(
+        Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .args(["analyze", "-", "--format", "jsonl"])
+            .stdin(std::fs::File::open(root().join(PLAIN)).unwrap())
+            .stdout(std::process::Stdio::piped()),
+    );
     assert!(child.wait().unwrap().success());
 }
 

@@ -17,6 +17,7 @@ use std::{
 use super::{
     capture::{frames, root},
     live::{datagram, skip},
+    process,
 };
 
 pub(super) fn emulator() -> Option<std::path::PathBuf> {
@@ -37,13 +38,13 @@ pub(super) struct Aws {
 impl Aws {
     pub(super) fn start(program: &std::path::Path) -> Self {
         let port = free_port();
-        let child = Command::new(program)
-            .env("GATEWAY_PORT", port.to_string())
-            .env("BIND_HOST", "127.0.0.1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = process::spawn(
+            Command::new(program)
+                .env("GATEWAY_PORT", port.to_string())
+                .env("BIND_HOST", "127.0.0.1")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        );
         let aws = Self { child, port };
         let deadline = Instant::now() + Duration::from_mins(2);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -158,19 +159,19 @@ struct Sensor {
 
 impl Sensor {
     fn start(endpoint: u16, spool: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-            .args(["run", "--listen", "127.0.0.1:0", "--records", "/dev/null", "--cloudwatch"])
-            .env("CLEARTAP_FINDINGS__PATH", "none")
-            .args(["--cloudwatch-endpoint", &format!("http://127.0.0.1:{endpoint}")])
-            .arg("--spool")
-            .arg(spool)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "canary-secret-key")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = process::spawn(
+            Command::new(env!("CARGO_BIN_EXE_cleartap"))
+                .args(["run", "--listen", "127.0.0.1:0", "--records", "/dev/null", "--cloudwatch"])
+                .env("CLEARTAP_FINDINGS__PATH", "none")
+                .args(["--cloudwatch-endpoint", &format!("http://127.0.0.1:{endpoint}")])
+                .arg("--spool")
+                .arg(spool)
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "canary-secret-key")
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_EC2_METADATA_DISABLED", "true")
+                .stderr(Stdio::piped()),
+        );
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         log.read_line(&mut line).unwrap();
@@ -363,17 +364,17 @@ fn check_asks_who_it_is_and_whether_it_may_write_and_writes_nothing() {
     let aws = Aws::start(&program);
     let check = |port: u16| {
         let endpoint = format!("http://127.0.0.1:{port}");
-        Command::new(env!("CARGO_BIN_EXE_cleartap"))
-            .args(["check", "--aws", "--changed"])
-            .env("CLEARTAP_CLOUDWATCH__ENABLED", "true")
-            .env("CLEARTAP_CLOUDWATCH__ENDPOINT", &endpoint)
-            .env("AWS_ENDPOINT_URL", &endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "canary-secret-key")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .output()
-            .unwrap()
+        process::output(
+            Command::new(env!("CARGO_BIN_EXE_cleartap"))
+                .args(["check", "--aws", "--changed"])
+                .env("CLEARTAP_CLOUDWATCH__ENABLED", "true")
+                .env("CLEARTAP_CLOUDWATCH__ENDPOINT", &endpoint)
+                .env("AWS_ENDPOINT_URL", &endpoint)
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "canary-secret-key")
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_EC2_METADATA_DISABLED", "true"),
+        )
     };
     let output = check(aws.port);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     capture::root,
     cli::{cleartap, stderr, stdout},
+    process,
 };
 
 struct File {
@@ -44,13 +45,13 @@ fn read(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Vec<String
 }
 
 fn check(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cleartap"))
-        .arg("check")
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .current_dir(root())
-        .output()
-        .unwrap()
+    process::output(
+        Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .arg("check")
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .current_dir(root()),
+    )
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::{
     capture::{frames, root},
     cli::{cleartap, stderr, stdout},
     live::datagram,
+    process,
 };
 
 /// A sensor with a book.
@@ -27,12 +28,12 @@ struct Sensor {
 fn start(book: &Path) -> Sensor {
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-        .args(["run", "--listen", &address, "--records", "/dev/null", "--interval", "1"])
-        .args(["--findings", book.to_str().unwrap()])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = process::spawn(
+        Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .args(["run", "--listen", &address, "--records", "/dev/null", "--interval", "1"])
+            .args(["--findings", book.to_str().unwrap()])
+            .stderr(Stdio::piped()),
+    );
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("Keeping findings") {

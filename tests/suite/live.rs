@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{
     capture::{Owned, frames, records, root},
     cli::{cleartap, stderr},
+    process,
 };
 
 /// Notes a test that cannot run here. Under CI that is a failure.
@@ -46,14 +47,14 @@ impl Sensor {
     fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let records = folder.path().join("records.jsonl");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-            .arg("run")
-            .env("CLEARTAP_FINDINGS__PATH", "none")
-            .args(arguments)
-            .args(["--interval", "1", "--records", records.to_str().unwrap()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = process::spawn(
+            Command::new(env!("CARGO_BIN_EXE_cleartap"))
+                .arg("run")
+                .env("CLEARTAP_FINDINGS__PATH", "none")
+                .args(arguments)
+                .args(["--interval", "1", "--records", records.to_str().unwrap()])
+                .stderr(Stdio::piped()),
+        );
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("Listening") && !line.contains("Capturing") {
@@ -209,7 +210,7 @@ impl Drop for Veth {
 }
 
 fn ip(arguments: &[&str]) -> bool {
-    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
+    let output = process::output(Command::new("ip").args(arguments));
     output.status.success()
 }
 
@@ -254,12 +255,12 @@ fn a_missing_permission_is_explained() {
     std::fs::set_permissions(folder.path(), mode).unwrap();
     let copy = folder.path().join("cleartap");
     std::fs::copy(env!("CARGO_BIN_EXE_cleartap"), &copy).unwrap();
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"])
-        .arg(&copy)
-        .args(["run", "--interface", "lo"])
-        .output()
-        .unwrap();
+    let output = process::output(
+        Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"])
+            .arg(&copy)
+            .args(["run", "--interface", "lo"]),
+    );
     let error = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("CAP_NET_RAW") || error.contains("cap_net_raw"), "{error}");
@@ -267,12 +268,12 @@ fn a_missing_permission_is_explained() {
 
 /// A sensor whose standard output is a pipe, with traffic; its log from the line that says it listens.
 fn piped(datagrams: usize) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-        .args(["run", "--listen", "127.0.0.1:0", "--interval", "1", "--findings", "none"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = process::spawn(
+        Command::new(env!("CARGO_BIN_EXE_cleartap"))
+            .args(["run", "--listen", "127.0.0.1:0", "--interval", "1", "--findings", "none"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
@@ -326,12 +327,12 @@ fn a_torn_line_costs_no_record() {
     let path = folder.path().join("records.jsonl");
     for (before, after) in [("{\"schema\":1,\"ts", "\n"), ("{}\n", ""), ("", "")] {
         std::fs::write(&path, before).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cleartap"))
-            .args(["run", "--listen", "127.0.0.1:0", "--records", path.to_str().unwrap()])
-            .env("CLEARTAP_FINDINGS__PATH", "none")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = process::spawn(
+            Command::new(env!("CARGO_BIN_EXE_cleartap"))
+                .args(["run", "--listen", "127.0.0.1:0", "--records", path.to_str().unwrap()])
+                .env("CLEARTAP_FINDINGS__PATH", "none")
+                .stderr(Stdio::piped()),
+        );
         let mut log = BufReader::new(child.stderr.take().unwrap());
         log.read_line(&mut String::new()).unwrap();
         std::thread::sleep(Duration::from_millis(300));

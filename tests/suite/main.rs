@@ -40,6 +40,7 @@ mod mistakes;
 mod outputs;
 mod policy;
 mod ports;
+mod process;
 mod props;
 mod random;
 mod reconfigure;
