@@ -18,7 +18,10 @@
 //! | [`findings`] | edges that matter, and their life | `model`, `policy` |
 //! | [`alerts`] | which of their events are told, to whom, in which words | `model`, `policy`, `findings` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model` |
-//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
+//! | [`inventory`] | who has which address, and since when | `model` |
+//! | [`clock`] | edge: the wall clock | `model` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `clock`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
+//! | `ec2` | edge: what an account holds, as the EC2 API tells it | `model`, `alerts` (how AWS is reached), `inventory`, `output` (the AWS chain) |
 //! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength`, `alerts`, sections of `metrics` and `output` |
 //! | [`cli`] | the command line | everything |
 //!
@@ -28,15 +31,19 @@
 pub mod alerts;
 pub mod bytes;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod detect;
+#[cfg(feature = "inventory")]
+pub mod ec2;
 pub mod engine;
 pub mod enrich;
 pub mod findings;
 pub mod flow;
 pub mod ingest;
 pub mod inspect;
+pub mod inventory;
 pub mod metrics;
 pub mod model;
 pub mod output;

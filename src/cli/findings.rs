@@ -1,10 +1,9 @@
 //! `cleartap findings`: what matters and since when, from the findings book.
-#![allow(clippy::disallowed_methods, reason = "edge: reads the clock and the environment")]
+#![allow(clippy::disallowed_methods, reason = "edge: reads the environment")]
 
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, bail};
@@ -18,6 +17,7 @@ use super::{
     print,
 };
 use crate::{
+    clock::now,
     config::{FINDINGS_PATH, Sources, load},
     findings::{BookException, Finding, FindingState},
     model::{Date, Timestamp},
@@ -416,11 +416,6 @@ fn clean(text: &str) -> String {
 fn second(time: Timestamp) -> String {
     let text = time.to_string();
     text.split('.').next().map_or_else(String::new, |text| format!("{text}Z"))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
 }
 
 #[cfg(test)]

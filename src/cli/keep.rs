@@ -1,11 +1,7 @@
 //! The part of `run` that keeps the findings book: a thread of its own, so that a slow disk holds up no record.
-#![allow(clippy::disallowed_methods, reason = "edge: starts the thread, reads the clock")]
+#![allow(clippy::disallowed_methods, reason = "edge: starts the thread")]
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -13,9 +9,10 @@ use tracing::{error, info};
 
 use super::findings::own_path;
 use crate::{
+    clock::now,
     config::{Config, FINDINGS_PATH, Settings},
     findings::{BookException, Changes, Event, EventKind, EventSink, Snapshot, Terms},
-    model::{FindingId, Timestamp, time::NS_PER_S},
+    model::{FindingId, time::NS_PER_S},
     output::{
         alerts::Dispatcher,
         book::{Book, BookError},
@@ -222,9 +219,4 @@ impl Keeper {
             error!(%error, "The findings book cannot be written: what changes is held until it can.");
         }
     }
-}
-
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
 }

@@ -1,5 +1,5 @@
 //! The part of `run` that turns counts into metrics and hands them to their outputs.
-#![allow(clippy::disallowed_methods, reason = "edge: opens the outputs, reads the clock")]
+#![allow(clippy::disallowed_methods, reason = "edge: opens the outputs")]
 
 use std::{
     fs::OpenOptions,
@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -23,6 +23,7 @@ use super::args::flag;
 #[cfg(feature = "aws")]
 use crate::output::cloudwatch::{CloudWatch, CloudWatchConfig, Delivery, DeliveryCounters, Outbox};
 use crate::{
+    clock::now,
     config::{Config, Flag},
     counters::Counters,
     engine::{Excluded, Measure},
@@ -295,9 +296,4 @@ async fn deliver(mut delivery: Delivery<CloudWatch>, mut stopped: watch::Receive
         retries = told.retries,
         "CloudWatch has every data point."
     );
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
 }

@@ -35,6 +35,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
+    clock::now,
     config::{self, Capture, Flag, LogForm, Settings},
     counters::Counters,
     engine::{Emitted, Engine},
@@ -162,7 +163,7 @@ fn open_findings(settings: &Settings, alerts: Option<Arc<Dispatcher>>) -> anyhow
         );
         return Ok(Kept { keeping: None, keeper: None, gauges, alerts });
     };
-    let findings = Findings::restore(Judging::of(settings).terms, snapshot, keep::now());
+    let findings = Findings::restore(Judging::of(settings).terms, snapshot, now());
     info!(path = book.path(), findings = findings.len(), "Keeping findings.");
     let (desk, keeper) = keep::start(book, keep::sink(alerts.as_ref()))?;
     Ok(Kept {

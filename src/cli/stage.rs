@@ -15,8 +15,9 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::keep::{Desk, Done, Judging, now};
+use super::keep::{Desk, Done, Judging};
 use crate::{
+    clock::now,
     counters::Counters,
     enrich::Servers,
     findings::{Findings, FindingsCounters},

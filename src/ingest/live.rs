@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use nix::{
@@ -21,7 +21,10 @@ use nix::{
 use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
 use super::{Drops, Input, LinkSupported, Source, SourceError, link::LinkType};
-use crate::model::{Frame, Link, Timestamp};
+use crate::{
+    clock::now,
+    model::{Frame, Link, Timestamp},
+};
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,11 +263,6 @@ fn one_line(error: &Error) -> String {
         other => other.to_string(),
     };
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
 }
 
 /// Longest wait: also how long a stop may go unnoticed.

@@ -16,7 +16,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
 };
 
 use nix::{
@@ -33,7 +32,10 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Drops, Input, Source, SourceError};
-use crate::model::{Frame, Link, Timestamp};
+use crate::{
+    clock::now,
+    model::{Frame, Link, Timestamp},
+};
 
 /// UDP port of VXLAN (RFC 7348 section 5).
 pub const VXLAN_PORT: u16 = 4789;
@@ -385,11 +387,6 @@ fn refusal(address: SocketAddr, cause: io::Error) -> SourceError {
         }
         _ => SourceError::Bind { address, cause },
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
 }
 
 /// Most datagrams in a batch.

@@ -19,7 +19,7 @@ use super::Fault;
 use crate::{alerts::AwsAccess, model::is_safe_endpoint};
 
 /// Timeouts, retries, Region and FIPS as configured; the rest is the environment's.
-pub(super) fn base(access: &AwsAccess, timeout_s: u32) -> ConfigLoader {
+pub(crate) fn base(access: &AwsAccess, timeout_s: u32) -> ConfigLoader {
     let timeout = Duration::from_secs(u64::from(timeout_s.max(1)));
     let limits = TimeoutConfig::builder()
         .connect_timeout(timeout.min(Duration::from_secs(10)))
@@ -40,7 +40,7 @@ pub(super) fn base(access: &AwsAccess, timeout_s: u32) -> ConfigLoader {
 }
 
 /// What the clients of a service are made of; reads environment and profile, and assumes the role.
-pub(super) async fn load(access: &AwsAccess, timeout_s: u32) -> SdkConfig {
+pub(crate) async fn load(access: &AwsAccess, timeout_s: u32) -> SdkConfig {
     let sdk = base(access, timeout_s).load().await;
     let Some(role) = &access.role_arn else { return sdk };
     let mut provider = AssumeRoleProvider::builder(role).session_name("cleartap").configure(&sdk);
@@ -58,7 +58,7 @@ fn is_transient<E>(error: &SdkError<E>) -> bool {
 }
 
 /// What an error means. Only codes and numbers are told of it.
-pub(super) fn fault<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fault {
+pub(crate) fn fault<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Fault {
     let status = error.raw_response().map(|response| response.status().as_u16());
     // A code is a word; what else a server may write there is not told.
     let is_word = |code: &&str| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -135,7 +135,7 @@ const LATER_CODES: [&str; 17] = [
 
 /// Lets no request leave the machine in clear, wherever its endpoint comes from: a sensor for cleartext must not make any.
 #[derive(Debug)]
-pub(super) struct HttpsOnly;
+pub(crate) struct HttpsOnly;
 
 impl Intercept for HttpsOnly {
     fn name(&self) -> &'static str {

@@ -3,7 +3,7 @@
 #[cfg(feature = "live")]
 pub mod alerts;
 #[cfg(feature = "aws")]
-mod aws;
+pub(crate) mod aws;
 #[cfg(feature = "book")]
 pub mod book;
 pub mod cloudwatch;
@@ -18,6 +18,8 @@ pub mod prometheus;
 pub mod report;
 pub mod sarif;
 pub mod spool;
+#[cfg(all(test, feature = "live"))]
+pub(crate) mod stub;
 pub mod table;
 
 pub use fault::Fault;

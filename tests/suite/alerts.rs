@@ -5,8 +5,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -21,10 +20,12 @@ use cleartap::{
 };
 
 #[cfg(feature = "securityhub")]
-use super::{capture::root, cloudwatch::free_port, process};
+use super::moto::Moto;
 use super::{
     cloudwatch::{Aws, CUT, PASS, Proxy, TOO_MANY, UNAVAILABLE, emulator},
     live::skip,
+    moto::post,
+    process,
 };
 
 const NAME: &str = "alerts";
@@ -242,76 +243,11 @@ fn after_faults_and_a_kill_every_committed_alert_arrives_once() {
     }
 }
 
-/// One request; the body of its answer.
-fn post(
-    port: u16,
-    path: &str,
-    service: &str,
-    headers: &[(&str, &str)],
-    content_type: &str,
-    body: &str,
-) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let headers: Vec<String> = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-    let headers = headers.concat();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n{headers}\
-         Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, \
-         SignedHeaders=host, Signature=0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{path} {body}: {answer}");
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
-
-/// An emulator that knows Security Hub, gone with the test.
 #[cfg(feature = "securityhub")]
-struct Moto {
-    child: Child,
-    port: u16,
-}
-
-#[cfg(feature = "securityhub")]
-impl Moto {
-    fn start() -> Option<Self> {
-        let program = root().join("target/aws-emulators/bin/moto_server");
-        if !program.exists() {
-            return None;
-        }
-        let port = free_port();
-        let child = process::spawn(
-            Command::new(program)
-                .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        );
-        let moto = Self { child, port };
-        let deadline = Instant::now() + Duration::from_mins(2);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the emulator did not start");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Some(moto)
-    }
-
-    fn findings(&self) -> Vec<serde_json::Value> {
-        let body = post(self.port, "/findings", "securityhub", &[], "application/json", "{}");
-        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-        body["Findings"].as_array().unwrap().clone()
-    }
-}
-
-#[cfg(feature = "securityhub")]
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+fn findings(moto: &Moto) -> Vec<serde_json::Value> {
+    let body = post(moto.port, "/findings", "securityhub", &[], "application/json", "{}");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    body["Findings"].as_array().unwrap().clone()
 }
 
 #[cfg(feature = "securityhub")]
@@ -329,7 +265,7 @@ fn security_hub_imports_updates_and_archives_one_record() {
     for events in ["opened:web:0", "worsened:web:60", "resolved:web:900"] {
         let status = deliver(&config, events);
         assert_eq!((&status["delivered"], &status["failed"]), (&1.into(), &0.into()), "{status}");
-        let findings = moto.findings();
+        let findings = findings(&moto);
         assert_eq!(findings.len(), 1, "{findings:?}");
         let finding = &findings[0];
         seen.push((

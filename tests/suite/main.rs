@@ -27,6 +27,8 @@ mod cli;
 mod cloudwatch;
 mod config;
 mod degrade;
+#[cfg(feature = "inventory")]
+mod ec2;
 #[cfg(feature = "live")]
 mod findings;
 mod golden;
@@ -37,6 +39,8 @@ mod live;
 mod lookalikes;
 mod metrics;
 mod mistakes;
+#[cfg(feature = "aws")]
+mod moto;
 mod outputs;
 mod policy;
 mod ports;

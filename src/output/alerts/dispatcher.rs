@@ -1,11 +1,11 @@
 //! Every channel: what is offered goes to the spool of each, a task of each delivers it.
-#![allow(clippy::disallowed_methods, reason = "edge: reads the clock, keeps a file")]
+#![allow(clippy::disallowed_methods, reason = "edge: keeps a file")]
 
 use std::{
     fs,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     alerts::{AlertsConfig, MuteConfig, Mutes},
+    clock::now,
     findings::Event,
     model::Timestamp,
     output::spool::SpoolError,
@@ -271,9 +272,4 @@ fn begun(folder: &Path, now: Timestamp) -> Timestamp {
         }
         now
     })
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::new(since.as_secs(), u64::from(since.subsec_nanos()))
 }

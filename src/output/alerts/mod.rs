@@ -20,8 +20,6 @@ mod securityhub;
 mod sink;
 #[cfg(feature = "aws")]
 mod sns;
-#[cfg(test)]
-mod stub;
 mod syslog;
 mod webhook;
 

@@ -11,8 +11,6 @@ mod config;
 mod delivery;
 #[cfg(feature = "aws")]
 mod requests;
-#[cfg(all(test, feature = "aws"))]
-mod stub;
 
 #[cfg(feature = "aws")]
 pub use client::{CloudWatch, ConnectError};

@@ -5,16 +5,15 @@ use aws_sdk_sns::config::{Credentials, SharedCredentialsProvider};
 use serde_json::Value;
 
 use super::{
-    super::{
-        eventbridge::EventBridge,
-        sns::Sns,
-        stub::{Answer, Stub},
-    },
+    super::{eventbridge::EventBridge, sns::Sns},
     *,
 };
 use crate::{
     alerts::{AwsAccess, EventBridgeTarget, SnsTarget},
-    output::aws::base,
+    output::{
+        aws::base,
+        stub::{Answer, Stub, say},
+    },
 };
 
 const CANARY: &str = "canary-secret-key";
@@ -54,7 +53,7 @@ fn events_go_ten_at_a_time_with_the_json_form_as_detail() {
     run(async { assert_eq!(kind(&bus(&stub).await.send(&sent).await), "taken") });
     let got = &stub.got()[0];
     assert_eq!(got.header("x-amz-target"), Some("awsevents.putevents"));
-    let body: Value = serde_json::from_str(&got.body).unwrap();
+    let body: Value = serde_json::from_slice(&got.body).unwrap();
     let entries = body["Entries"].as_array().unwrap();
     assert_eq!(entries.len(), 10);
     assert_eq!(
@@ -68,7 +67,7 @@ fn events_go_ten_at_a_time_with_the_json_form_as_detail() {
 #[test]
 fn what_eventbridge_failed_is_sent_again_and_nothing_else() {
     let failed = r#"{"FailedEntryCount":2,"Entries":[{"EventId":"1"},{"ErrorCode":"ThrottlingException","ErrorMessage":"canary-secret-key"},{"ErrorCode":"MalformedDetail"}]}"#;
-    let stub = Stub::start([Some((200, failed.to_owned()))], TAKEN);
+    let stub = Stub::start([say(200, failed)], TAKEN);
     let folder = tempfile::tempdir().unwrap();
     let lanes = lanes(&config(&folder), &programs(), at(0));
     lanes.offer(&opened(0, 3, 0), &remedies(), at(0)).unwrap();
@@ -82,7 +81,7 @@ fn what_eventbridge_failed_is_sent_again_and_nothing_else() {
     });
     let got = stub.got();
     let count = |n: usize| {
-        serde_json::from_str::<Value>(&got[n].body).unwrap()["Entries"].as_array().unwrap().len()
+        serde_json::from_slice::<Value>(&got[n].body).unwrap()["Entries"].as_array().unwrap().len()
     };
     assert_eq!((got.len(), count(0), count(1)), (2, 3, 1));
 }
@@ -109,7 +108,7 @@ fn people_get_subject_and_text_and_filters_get_attributes() {
     run(async {
         assert_eq!(kind(&topic(&stub, "t", false).await.send(&messages(2)).await), "taken");
     });
-    let body = stub.got()[0].body.clone();
+    let body = stub.got()[0].text();
     for part in [
         "Action=PublishBatch",
         "member.2.Subject=%5BHIGH%5D%20postgresql",
@@ -127,7 +126,7 @@ fn a_fifo_topic_de_duplicates_by_the_key_and_keeps_the_order_of_a_finding() {
     let stub = Stub::start([], BATCH);
     let sent = messages(1);
     run(async { assert_eq!(kind(&topic(&stub, "t.fifo", true).await.send(&sent).await), "taken") });
-    let body = stub.got()[0].body.clone();
+    let body = stub.got()[0].text();
     assert!(body.contains(&format!("MessageDeduplicationId={}", sent[0].key)), "{body}");
     assert!(body.contains("MessageGroupId=") && body.contains("%22schema%22%3A1"));
 }
@@ -136,16 +135,16 @@ fn a_fifo_topic_de_duplicates_by_the_key_and_keeps_the_order_of_a_finding() {
 fn each_error_of_aws_is_met_as_it_deserves_and_repeats_no_secret() {
     let json = |code: &str| format!(r#"{{"__type":"{code}","message":"{CANARY}"}}"#);
     for (answer, expected) in [
-        (Some((400, json("ThrottlingException"))), "later"),
-        (Some((429, json("TooManyRequests"))), "later"),
-        (Some((500, json("InternalException"))), "later"),
-        (Some((503, json("ServiceUnavailable"))), "later"),
-        (Some((400, json("ResourceNotFoundException"))), "later"),
-        (Some((400, json("ValidationException"))), "invalid"),
-        (Some((400, json("ExpiredTokenException"))), "credentials"),
-        (Some((403, json("AccessDeniedException"))), "credentials"),
-        (Some((403, json(&format!("{CANARY} is wrong")))), "credentials"),
-        (None as Answer, "later"),
+        (say(400, json("ThrottlingException")), "later"),
+        (say(429, json("TooManyRequests")), "later"),
+        (say(500, json("InternalException")), "later"),
+        (say(503, json("ServiceUnavailable")), "later"),
+        (say(400, json("ResourceNotFoundException")), "later"),
+        (say(400, json("ValidationException")), "invalid"),
+        (say(400, json("ExpiredTokenException")), "credentials"),
+        (say(403, json("AccessDeniedException")), "credentials"),
+        (say(403, json(&format!("{CANARY} is wrong"))), "credentials"),
+        (Answer::Cut, "later"),
     ] {
         // The SDK tries twice.
         let stub = Stub::start([answer.clone(), answer.clone()], TAKEN);
@@ -195,7 +194,7 @@ mod hub {
             assert_eq!(hub.send(&sent[2..]).await.unwrap().len(), 1);
         });
         let got = stub.got();
-        let (first, last) = (findings(&got[0].body), findings(&got[1].body));
+        let (first, last) = (findings(&got[0].text()), findings(&got[1].text()));
         assert_eq!((first.len(), last.len()), (2, 1));
         assert_eq!(first[0]["Id"], last[0]["Id"]);
         assert_ne!(first[0]["Id"], first[1]["Id"]);
@@ -233,7 +232,7 @@ mod hub {
             r#"{{"FailedCount":2,"SuccessCount":1,"FailedFindings":[{{"Id":"{}","ErrorCode":"InvalidInput","ErrorMessage":"{CANARY}"}},{{"Id":"{}","ErrorCode":"InternalError","ErrorMessage":"x"}}]}}"#,
             ids[0], ids[1]
         );
-        let stub = Stub::start([Some((200, answer))], IMPORTED);
+        let stub = Stub::start([say(200, answer)], IMPORTED);
         let sent = ["10.0.0.5", "10.0.0.6", "10.0.0.7"].map(|c| message(EventKind::Opened, c, 0));
         let results = run(async { hub(&stub).await.send(&sent).await.unwrap() });
         assert!(matches!(results[0], Err(Fault::Invalid(_))), "{results:?}");

@@ -7,16 +7,15 @@ use std::{
 };
 
 use super::{
-    super::{
-        json_lines::JsonLines,
-        stub::{Answer, Stub},
-        syslog::Syslog,
-        webhook::Webhook,
-    },
+    super::{json_lines::JsonLines, syslog::Syslog, webhook::Webhook},
     *,
 };
-use crate::alerts::{
-    JsonLinesTarget, Secret, SyslogForm, SyslogTarget, SyslogTransport, WebhookForm, WebhookTarget,
+use crate::{
+    alerts::{
+        JsonLinesTarget, Secret, SyslogForm, SyslogTarget, SyslogTransport, WebhookForm,
+        WebhookTarget,
+    },
+    output::stub::{Answer, Stub, say},
 };
 
 const CANARY: &str = "canary-signing-key";
@@ -42,10 +41,10 @@ fn a_webhook_can_check_who_sent_it_and_know_a_second_copy() {
     assert!(got.head.starts_with("post /hook http/1.1"));
     assert_eq!(got.header("idempotency-key"), Some(message.key.as_str()));
     let time = got.header(TIMESTAMP_HEADER).unwrap().parse().unwrap();
-    let expected = format!("v1={}", signature(CANARY.as_bytes(), time, got.body.as_bytes()));
+    let expected = format!("v1={}", signature(CANARY.as_bytes(), time, &got.body));
     assert_eq!(got.header(SIGNATURE_HEADER), Some(expected.as_str()));
-    assert_eq!(serde_json::from_str::<Message>(&got.body).unwrap(), *message);
-    assert!(!got.body.contains(CANARY) && !got.head.contains(CANARY));
+    assert_eq!(serde_json::from_slice::<Message>(&got.body).unwrap(), *message);
+    assert!(!got.text().contains(CANARY) && !got.head.contains(CANARY));
 }
 
 /// RFC 4231 has no case with a full stop in it; this one was computed with OpenSSL.
@@ -60,7 +59,7 @@ fn the_signature_is_hmac_sha256_over_time_full_stop_and_body() {
 #[test]
 fn each_answer_of_a_webhook_is_met_as_it_deserves() {
     let folder = tempfile::tempdir().unwrap();
-    let answer = |status| Some((status, format!("your key {CANARY} is wrong")));
+    let answer = |status| say(status, format!("your key {CANARY} is wrong"));
     for (answer, expected) in [
         (answer(204), "taken"),
         (answer(302), "later"),
@@ -72,7 +71,7 @@ fn each_answer_of_a_webhook_is_met_as_it_deserves() {
         (answer(429), "later"),
         (answer(500), "later"),
         (answer(503), "later"),
-        (None as Answer, "later"),
+        (Answer::Cut, "later"),
     ] {
         let stub = Stub::start([answer.clone()], "ok");
         let result = run(async {
@@ -101,7 +100,7 @@ fn slack_gets_text_in_its_markup_and_its_url_is_told_nowhere() {
         assert_eq!(kind(&webhook.send(&messages(1)).await), "taken");
         assert!(!format!("{webhook:?}").contains(CANARY));
     });
-    let body: serde_json::Value = serde_json::from_str(&stub.got()[0].body).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&stub.got()[0].body).unwrap();
     assert!(body["text"].as_str().unwrap().starts_with("*[HIGH] postgresql in clear"), "{body}");
     std::fs::write(&file, format!("http://example.com/{CANARY}")).unwrap();
     let problem = Webhook::connect(&target).unwrap_err();

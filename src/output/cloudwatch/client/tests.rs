@@ -1,23 +1,20 @@
 use aws_config::Region;
 use aws_sdk_cloudwatch::config::{Credentials, SharedCredentialsProvider};
 
-use super::{
-    super::{
-        delivery::Delivery,
-        stub::{Answer, Got, Stub},
-    },
-    *,
-};
+use super::{super::delivery::Delivery, *};
 use crate::{
     metrics::{Datum, Metric, Points},
     model::Timestamp,
     output::{
         aws::base,
         spool::{Spool, SpoolOptions},
+        stub::{Answer, Got, Stub},
     },
 };
 
 const SECRET: &str = "canary-secret-key";
+/// An empty answer in CBOR.
+const TAKEN: [u8; 1] = [0xa0];
 
 async fn connect(endpoint: String) -> CloudWatch {
     let config = CloudWatchConfig { endpoint: Some(endpoint), ..CloudWatchConfig::default() };
@@ -44,7 +41,7 @@ fn samples(count: u32) -> Vec<Sample> {
 }
 
 fn put(stub: &Stub, count: u32) -> Result<(), Fault> {
-    let endpoint = format!("http://{}", stub.address);
+    let endpoint = stub.url();
     run(async { connect(endpoint).await.put(&samples(count)).await })
 }
 
@@ -54,9 +51,9 @@ fn data(request: &Got) -> usize {
 
 #[test]
 fn a_full_request_is_compressed_and_keeps_the_original_time() {
-    let stub = Stub::start([]);
+    let stub = Stub::start([], TAKEN);
     put(&stub, 1000).unwrap();
-    let got = stub.got.lock().unwrap();
+    let got = stub.got();
     assert_eq!((got.len(), data(&got[0])), (1, 1000));
     assert_eq!(got[0].header("content-encoding"), Some("gzip"));
     assert!(got[0].body.len() < 100_000, "{}", got[0].body.len());
@@ -84,7 +81,7 @@ fn each_error_is_met_as_it_deserves() {
         (Answer::Error(400, "ExpiredTokenException", 0), "credentials"),
         (Answer::Error(403, "InvalidClientTokenId", 0), "credentials"),
     ] {
-        let fault = put(&Stub::start(twice(answer.clone())), 2).unwrap_err();
+        let fault = put(&Stub::start(twice(answer.clone()), TAKEN), 2).unwrap_err();
         let got = match &fault {
             Fault::Later(_) => "later",
             Fault::Credentials(_) => "credentials",
@@ -105,9 +102,9 @@ fn nobody_listening_is_a_reason_to_wait() {
 
 #[test]
 fn a_wrong_clock_is_corrected_by_the_answer() {
-    let stub = Stub::start([Answer::Error(403, "RequestTimeTooSkewed", 7200)]);
+    let stub = Stub::start([Answer::Error(403, "RequestTimeTooSkewed", 7200)], TAKEN);
     put(&stub, 1).unwrap();
-    let got = stub.got.lock().unwrap();
+    let got = stub.got();
     let dates: Vec<&str> = got.iter().map(|g| g.header("x-amz-date").unwrap()).collect();
     assert_eq!(dates.len(), 2);
     assert_ne!(dates[0].get(..11), dates[1].get(..11), "two hours later: {dates:?}");
@@ -121,18 +118,19 @@ fn nothing_leaves_the_machine_in_clear() {
 
 #[test]
 fn through_every_fault_each_datum_arrives() {
-    let stub = Stub::start([
+    let answers = [
         Answer::Error(503, "ServiceUnavailable", 0),
         Answer::Cut,
         Answer::Error(400, "Throttling", 0),
         Answer::Error(429, "TooManyRequests", 0),
         Answer::Cut,
         Answer::Error(500, "InternalFailure", 0),
-    ]);
+    ];
+    let stub = Stub::start(answers, TAKEN);
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(SpoolOptions::new(folder.path().into(), 1 << 20)).unwrap();
     run(async {
-        let put = connect(format!("http://{}", stub.address)).await;
+        let put = connect(stub.url()).await;
         let mut delivery = Delivery::new(put, spool);
         let data: Vec<Datum> = samples(300).into_iter().map(|s| s.datum).collect();
         delivery.outbox().commit(&Points { time_s: 1_795_000_020, data }).unwrap();
@@ -142,6 +140,6 @@ fn through_every_fault_each_datum_arrives() {
         }
         assert!(delivery.counters().retries >= 3);
     });
-    let got = stub.got.lock().unwrap();
+    let got = stub.got();
     assert_eq!(data(got.last().unwrap()), 300);
 }
