@@ -7,6 +7,7 @@
 //! `credentials`; nothing turns encrypted into plaintext or back (a NULL cipher is settled with the ServerHello).
 #![forbid(unsafe_code)]
 
+mod books;
 mod candidates;
 mod choose;
 mod measure;
@@ -123,6 +124,8 @@ struct Shard {
     counters: Counters,
     /// Sessions in order of their beginning, for the memory bound.
     begun: VecDeque<(FlowId, u64)>,
+    /// Sessions whose handshake is over, in the order in which that was seen, and when it was.
+    taken: VecDeque<(FlowId, u64, Timestamp)>,
     sessions: usize,
     session_bytes: usize,
     /// Memory of what is known of settled flows.
@@ -149,6 +152,8 @@ struct Data {
     measured: Option<Box<Measured>>,
     /// Live: the flow has settled but no record says so yet.
     settled: bool,
+    /// The session's handshake is over.
+    taken: bool,
 }
 
 #[derive(Debug, Default)]
@@ -183,6 +188,7 @@ impl Engine {
             vantages: VantageTable::default(),
             counters: Counters::default(),
             begun: VecDeque::new(),
+            taken: VecDeque::new(),
             sessions: 0,
             session_bytes: 0,
             settled_bytes: 0,
@@ -255,6 +261,7 @@ impl Shard {
         if back {
             // Else nothing would end until time has caught up.
             (self.now, self.updated) = (now, None);
+            self.turn_back_taken(now);
             self.table.turn_back(now, TIME_JUMP_NS, &mut self.ended);
             self.flush(emit);
         }
@@ -271,6 +278,7 @@ impl Shard {
             measurer.tick(now, &self.settings, &self.vantages, &mut self.table);
         }
         self.table.expire(now, &mut self.ended);
+        self.settle_taken();
         self.flush(emit);
         if let Some(interval) = self.settings.update_ns {
             let since = *self.updated.get_or_insert(now);
@@ -311,8 +319,9 @@ impl Shard {
         let traced = self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b));
         let before = flow.data.session_bytes;
         let watched = matches!(flow.data.work, Work::Watched(_));
+        let taken_before = flow.data.taken;
         work(flow, direction, vantage, segment, packet, traced);
-        let settled = flow.data.settled;
+        let (settled, taken) = (flow.data.settled, flow.data.taken && !taken_before);
         let (after, now_watched) =
             (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
         let serial = flow.serial;
@@ -326,62 +335,13 @@ impl Shard {
             (true, false) => self.sessions -= 1,
             _ => {}
         }
+        if taken {
+            self.note_taken(id, serial);
+        }
         if settled && self.settings.update_ns.is_some() {
             self.settled.push(id);
         }
         self.bound_memory();
-    }
-
-    fn account(&mut self, before: usize, after: usize) {
-        self.session_bytes = self.session_bytes.saturating_sub(before).saturating_add(after);
-        let peak = &mut self.counters.session_bytes_peak;
-        *peak = (*peak).max(self.session_bytes as u64);
-    }
-
-    /// Counts what a flow that has just settled leaves behind; above the bound it leaves only what its verdict needs.
-    fn account_settled(&mut self, id: FlowId) {
-        let Some(flow) = self.table.get_mut(id) else { return };
-        let Work::Settled(settled) = &mut flow.data.work else { return };
-        if settled.bytes > 0 {
-            return;
-        }
-        let mut bytes = settled.memory();
-        let full = self.settled_bytes + bytes > self.settings.session_bytes_max;
-        let cut = settled.summary.is_cut();
-        if full && settled.summary.trim() || cut {
-            self.counters.facts_trimmed += 1;
-            bytes = settled.memory();
-        }
-        settled.bytes = bytes;
-        self.settled_bytes += bytes;
-        let peak = &mut self.counters.settled_bytes_peak;
-        *peak = (*peak).max(self.settled_bytes as u64);
-    }
-
-    /// Closes the oldest sessions until the rest fits.
-    fn bound_memory(&mut self) {
-        while self.session_bytes > self.settings.session_bytes_max {
-            let Some((id, serial)) = self.begun.pop_front() else { return };
-            let Some(flow) = self.table.get_mut(id).filter(|f| f.serial == serial) else {
-                continue;
-            };
-            let before = flow.data.session_bytes;
-            let closed = close(flow, Close::Memory);
-            if closed {
-                self.sessions -= 1;
-                self.counters.memory_closed += 1;
-                self.account(before, 0);
-                self.account_settled(id);
-            }
-        }
-        if self.begun.len() > 1024 && self.begun.len() > 4 * self.sessions {
-            let table = &mut self.table;
-            self.begun.retain(|(id, serial)| {
-                table
-                    .get_mut(*id)
-                    .is_some_and(|f| f.serial == *serial && matches!(f.data.work, Work::Watched(_)))
-            });
-        }
     }
 
     /// Writes the records of flows that settled or ended.
@@ -474,11 +434,13 @@ fn work(
     }
     if over {
         close(flow, Close::End);
-    } else if flow.data.outcome.is_none()
-        && let Work::Watched(session) = &flow.data.work
+    } else if let Work::Watched(session) = &flow.data.work
         && session.is_taken()
     {
-        settle_outcome(flow, &session.summary());
+        flow.data.taken = true;
+        if flow.data.outcome.is_none() {
+            settle_outcome(flow, &session.summary());
+        }
     }
 }
 

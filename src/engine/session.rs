@@ -94,6 +94,8 @@ pub(super) enum Close {
     End,
     /// The connection was closed or reset: both sides have said all they had to say.
     Over,
+    /// The handshake is over, and what may follow it was waited for.
+    Taken,
     /// The memory bound was reached.
     Memory,
 }
@@ -161,6 +163,11 @@ impl Session {
 
     /// Nothing more will come: decides with what is there.
     pub(super) fn close(&mut self, close: Close, roles_certain: bool) {
+        if close == Close::Taken {
+            // Bytes that are missing may come yet: what was read is told, and nothing is made of what was not.
+            self.settle("the handshake is over, and nothing was learnt for long");
+            return;
+        }
         if close != Close::Memory {
             for direction in [0, 1] {
                 while !self.is_over() && self.stream(direction).has_hole() {
@@ -171,14 +178,14 @@ impl Session {
         self.advance(roles_certain, true);
         if matches!(self.phase, Phase::Watching) {
             match close {
-                Close::End | Close::Over => self.conclude(close == Close::Over),
                 Close::Memory => self.summary.unrecognised(UnknownReason::Memory),
+                _ => self.conclude(close == Close::Over),
             }
         }
         if let Phase::Handshake(reader) = &mut self.phase {
             reader.give_up(match close {
                 Close::Memory => CertificateCut::Memory,
-                Close::End | Close::Over => CertificateCut::Loss,
+                _ => CertificateCut::Loss,
             });
         }
         if close == Close::Over {
@@ -186,8 +193,8 @@ impl Session {
             self.note_unread();
         }
         self.settle(match close {
-            Close::End | Close::Over => "the flow ended",
             Close::Memory => "the memory bound was reached",
+            _ => "the flow ended",
         });
     }
 
