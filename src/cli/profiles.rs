@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{EXIT_OK, print};
 use crate::{
-    inspect::tls::group_name,
+    inspect::tls::{cipher_name, group_name},
     strength::{Fault, PROFILES, Profile, Strength},
 };
 
@@ -49,6 +49,7 @@ fn paragraph(profile: &Profile) -> String {
         ("source", (*source).to_owned()),
         ("dated", (*dated).to_owned()),
         ("ciphers", profile.ciphers.join(", ")),
+        ("suites", suites(profile).map_or_else(|| "all of them".to_owned(), |s| s.join(", "))),
         (
             "groups",
             groups(profile).map_or_else(|| "not judged".to_owned(), |names| names.join(", ")),
@@ -76,6 +77,7 @@ fn json(profile: &Profile) -> serde_json::Value {
         "dated": profile.dated,
         "note": profile.note,
         "ciphers": profile.ciphers,
+        "suites": suites(profile),
         "groups": groups(profile),
         "dh_bits_min": profile.dh_bits_min,
         "rsa_bits_min": profile.rsa_bits_min,
@@ -84,6 +86,12 @@ fn json(profile: &Profile) -> serde_json::Value {
         "weak": graded(profile, Strength::Weak),
         "legacy": graded(profile, Strength::Legacy),
     })
+}
+
+/// The suites it lists, if it lists every one.
+fn suites(profile: &Profile) -> Option<Vec<String>> {
+    let name = |id: &u16| cipher_name(*id).map_or_else(|| format!("0x{id:04x}"), str::to_owned);
+    profile.suites.map(|suites| suites.iter().map(name).collect())
 }
 
 fn groups(profile: &Profile) -> Option<Vec<String>> {

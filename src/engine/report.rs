@@ -11,7 +11,9 @@ use hashbrown::HashMap;
 use crate::{
     detect::DETECTORS,
     flow::{Direction, Flow, VantageTable},
-    inspect::tls::{alert_name, cipher_name, compression_name, group_name, signature_name},
+    inspect::tls::{
+        alert_name, cipher_name, compression_name, group_name, signature_name, sslv2_cipher_name,
+    },
     model::{
         CommunityId, Network, Side, Timestamp, Verdict,
         record::{
@@ -142,8 +144,11 @@ fn tls_record(facts: TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord {
         version: facts.version.and_then(TlsVersion::name),
         version_offered: facts.version_offered.and_then(TlsVersion::name),
         versions_offered: version_names(&facts.versions_offered),
-        cipher: facts.cipher.map(|id| named(cipher_name(id), id)),
-        cipher_id: facts.cipher.map(HexCode),
+        cipher: facts.cipher.map(|id| named(cipher_name(id), id)).or_else(|| {
+            let kind = facts.cipher_sslv2?;
+            Some(named(sslv2_cipher_name(kind), kind))
+        }),
+        cipher_id: facts.cipher.map(u32::from).or(facts.cipher_sslv2).map(HexCode),
         ciphers_offered: facts.ciphers_offered,
         key_exchange: facts.key_exchange.map(KeyExchange::name),
         group: facts.group.map(|id| named(group_name(id), id)),
@@ -152,7 +157,7 @@ fn tls_record(facts: TlsFacts, now: Timestamp, profile: &Profile) -> TlsRecord {
         pq_offered: facts.pq_offered,
         dh_bits: facts.dh_bits,
         signature_algorithm: facts.signature_algorithm.map(|id| named(signature_name(id), id)),
-        compression: facts.compression.map(|id| named(compression_name(id), id.into())),
+        compression: facts.compression.map(|id| named(compression_name(id), id)),
         sni: facts.sni,
         alpn: facts.alpn,
         alpn_offered: facts.alpn_offered,
@@ -215,8 +220,8 @@ fn version_names(versions: &[TlsVersion]) -> Vec<&'static str> {
 }
 
 /// A code by its name, or as a number.
-fn named(name: Option<&'static str>, id: u16) -> Cow<'static, str> {
-    name.map_or_else(|| HexCode(id).to_string().into(), Cow::Borrowed)
+fn named(name: Option<&'static str>, id: impl Into<u32>) -> Cow<'static, str> {
+    name.map_or_else(|| HexCode(id.into()).to_string().into(), Cow::Borrowed)
 }
 
 impl RecordContext {

@@ -262,7 +262,7 @@ impl SideReader {
     fn crypto(&mut self, offset: usize, bytes: &[u8]) {
         let Self { message, heard, odd, .. } = self;
         self.pieces.push(offset, bytes, &mut |fresh| {
-            *odd = *odd || message.feed(fresh, heard).is_err();
+            *odd = *odd || message.feed(fresh, 0, heard).is_err();
         });
     }
 

@@ -18,7 +18,7 @@ use crate::{
     model::{
         Outcome, Side,
         fingerprint::Carrier,
-        tls::{CertificateCut, HandshakeOutcome, TlsAlert, TlsFacts, TlsVersion},
+        tls::{CertificateCut, HandshakeOutcome, KeyExchange, TlsAlert, TlsFacts, TlsVersion},
     },
 };
 
@@ -28,7 +28,7 @@ use side::{FATAL, SideReader};
 
 pub use names::{
     alert_name, cipher_name, compression_name, group_name, is_null_cipher, key_exchange,
-    signature_name,
+    signature_name, sslv2_cipher_name,
 };
 
 /// Most memory one reader holds besides itself for what is not complete: a certificate of each side, or where the
@@ -160,8 +160,12 @@ impl TlsReader {
         facts.version_offered =
             facts.version_offered.or_else(|| client.sslv2.client_hello.map(TlsVersion));
         facts.cipher_sslv2 = client.sslv2.cipher;
+        facts.ciphers_offered = facts.ciphers_offered.or(client.sslv2.ciphers);
         facts.client_hello |= client.sslv2.client_hello.is_some();
-        facts.server_hello |= server.sslv2.server_hello.is_some();
+        if server.sslv2.server_hello.is_some() {
+            // There is no other way.
+            (facts.server_hello, facts.key_exchange) = (true, Some(KeyExchange::Rsa));
+        }
         if !self.is_1_3() {
             facts.resumed = self.resumed();
             facts.resumption =
@@ -252,7 +256,7 @@ impl TlsReader {
             return Some(hello.version);
         }
         if server.sslv2.server_hello.is_some() || self.tls_client().sslv2.cipher.is_some() {
-            return Some(TlsVersion(0x0002));
+            return Some(TlsVersion::SSLV2);
         }
         // Records of TLS 1.3 say 1.2; but some messages are never in clear there.
         let legacy = self.client.heard.legacy || self.server.heard.legacy;
@@ -347,8 +351,8 @@ impl TlsReader {
             return client.heard.certificate;
         }
         let visible = self.version().is_some_and(|version| !version.is_1_3());
-        let passed = client.seen.ccs || client.sslv2.cipher.is_some();
-        (visible && passed && !client.seen.lossy).then_some(false)
+        // SSLv2 has no `change_cipher_spec`, and seals a client's certificate.
+        (visible && client.seen.ccs && !client.seen.lossy).then_some(false)
     }
 
     /// Whether the server asked for a certificate: up to TLS 1.2 that is in clear, and no client sends one unasked.

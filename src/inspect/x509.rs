@@ -32,6 +32,19 @@ pub fn read_chain(message: &[u8]) -> Chain {
         chain.reasons.add(Reason::MessageTooLong);
     }
     let parsed = certificates(read, message.len(), &mut chain);
+    judged(chain, parsed)
+}
+
+/// Reads a certificate that stands alone (`SSLv2`): a chain of one.
+pub fn read_certificate(der: &[u8]) -> Chain {
+    let bytes = u32::try_from(der.len()).unwrap_or(u32::MAX);
+    let mut chain = Chain { bytes, sent: 1, ..Chain::default() };
+    let parsed = vec![Parsed::read(der, true, &mut chain.reasons)];
+    judged(chain, parsed)
+}
+
+/// The chain that the certificates read make.
+fn judged(mut chain: Chain, parsed: Vec<Parsed<'_>>) -> Chain {
     chain.links = links(&parsed);
     chain.rds_ca = parsed.iter().find_map(|p| RdsCa::by_issuer(p.issuer_name.as_deref()?));
     chain.complete = complete(&parsed, &mut chain.reasons);

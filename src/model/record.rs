@@ -134,9 +134,9 @@ pub struct TlsRecord {
     pub version_offered: Option<&'static str>,
     /// Versions offered, in the client's order.
     pub versions_offered: Vec<&'static str>,
-    /// IANA name of the cipher suite, or its code where it has none.
+    /// IANA name of the cipher suite, or its code where it has none; `SSLv2`: the name its specification has.
     pub cipher: Option<Cow<'static, str>>,
-    /// Cipher suite code, `0x1301`.
+    /// Cipher suite code, `0x1301`; `SSLv2`: three bytes.
     pub cipher_id: Option<HexCode>,
     /// Number of suites offered.
     pub ciphers_offered: Option<u16>,
@@ -210,13 +210,14 @@ pub struct TlsRecord {
     pub strength: StrengthRecord,
 }
 
-/// A code point in hexadecimal, `0x1301`.
+/// A code point of two bytes, or of three where it needs them, in hexadecimal: `0x1301`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HexCode(pub u16);
+pub struct HexCode(pub u32);
 
 impl fmt::Display for HexCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0x{:04x}", self.0)
+        let digits = if self.0 > 0xffff { 6 } else { 4 };
+        write!(f, "0x{:0digits$x}", self.0)
     }
 }
 

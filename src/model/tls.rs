@@ -12,6 +12,9 @@ use super::{
 pub struct TlsVersion(pub u16);
 
 impl TlsVersion {
+    /// `SSLv2`.
+    pub const SSLV2: Self = Self(0x0002);
+
     /// Record name, or `None` for a value we have no name for.
     pub const fn name(self) -> Option<&'static str> {
         Some(match self.0 {

@@ -12,7 +12,7 @@ mod tests;
 
 pub use profiles::{PROFILES, Profile};
 
-use suite::Suite;
+use suite::{Suite, sslv2_faults};
 
 use crate::model::{
     certificate::{Chain, Link},
@@ -133,6 +133,8 @@ pub struct Observed<'a> {
     pub version: Option<TlsVersion>,
     /// Negotiated cipher suite.
     pub cipher: Option<u16>,
+    /// Cipher kind of `SSLv2`.
+    pub cipher_sslv2: Option<u32>,
     /// Key exchange group.
     pub group: Option<u16>,
     /// Size of the prime of a finite-field key exchange.
@@ -155,6 +157,7 @@ impl<'a> From<&'a TlsFacts> for Observed<'a> {
         Self {
             version: facts.version.filter(|_| answered),
             cipher: facts.cipher.filter(|_| answered),
+            cipher_sslv2: facts.cipher_sslv2.filter(|_| answered),
             group: facts.group.filter(|_| answered),
             dh_bits: facts.dh_bits,
             compression: facts.compression.filter(|_| answered),
@@ -201,7 +204,7 @@ impl Findings<'_> {
         }
         let compressed = seen.compression.is_some_and(|method| method != 0);
         self.add(Fault::Compression, compressed);
-        let may_compress = seen.version.is_none_or(|version| !version.is_1_3());
+        let may_compress = seen.version.is_none_or(|v| !v.is_1_3() && v != TlsVersion::SSLV2);
         if seen.compression.is_none() && may_compress {
             self.unjudged.push("compression");
         }
@@ -209,15 +212,22 @@ impl Findings<'_> {
 
     fn cipher(&mut self, seen: &Observed<'_>, suite: Option<&Suite>) {
         let Some(suite) = suite else {
-            self.unjudged.push("cipher");
+            match seen.cipher_sslv2 {
+                Some(kind) => self.faults.extend(sslv2_faults(kind)),
+                None => self.unjudged.push("cipher"),
+            }
             return;
         };
         self.faults.extend(suite.faults());
         let broken = suite.is_broken();
         let listed = self.profile.ciphers.contains(&suite.family());
-        self.add(Fault::CipherNotAllowed, !listed && !broken);
         self.add(Fault::CipherKeyBelow256, suite.key_bits() < 256 && !broken);
         self.add(Fault::HashBelowSha384, !suite.hash_is_384());
+        // Of a suite that is not in a list it may already be said why.
+        let unlisted = self.profile.suites.is_some_and(|suites| !suites.contains(&suite.id()));
+        let not_allowed = self.profile.grade(Fault::CipherNotAllowed);
+        let told = self.faults.iter().any(|fault| self.profile.grade(*fault) >= not_allowed);
+        self.add(Fault::CipherNotAllowed, !broken && (!listed || unlisted && !told));
         self.add(Fault::NoForwardSecrecy, seen.psk_only);
     }
 

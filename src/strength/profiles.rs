@@ -15,8 +15,10 @@ pub struct Profile {
     pub dated: &'static str,
     /// How the table was drawn from it.
     pub note: &'static str,
-    /// Ciphers it lists.
+    /// Ciphers it allows.
     pub ciphers: &'static [&'static str],
+    /// Cipher suites it lists (IANA TLS Cipher Suites), where it names every one; `None`: all of its ciphers.
+    pub suites: Option<&'static [u16]>,
     /// Groups it lists (IANA TLS Supported Groups); `None`: it does not say.
     pub groups: Option<&'static [u16]>,
     /// Smallest Diffie-Hellman prime in bits.
@@ -88,9 +90,11 @@ const NIST_800_52R2: Profile = Profile {
     title: "NIST SP 800-52 Revision 2, servers",
     source: "https://doi.org/10.6028/NIST.SP.800-52r2",
     dated: "2019-08",
-    note: "Section 3.3.1: suites of approved algorithms only (ChaCha20 is none); RSA key transport (appendix D) and \
-               CBC with HMAC-SHA1 count as legacy. Groups are not judged: the text is older than those in use; see fips.",
+    note: "Section 3.3.1: suites of approved algorithms only. RSA key transport (appendix D), CBC with HMAC-SHA1 and what \
+               lacks forward secrecy count as legacy. ChaCha20 is not approved, so an agency may not use it; it is not \
+               broken either: legacy here, weak by fips. Groups are not judged: the text is older than those in use.",
     ciphers: &["aes"],
+    suites: None,
     groups: None,
     dh_bits_min: 2048,
     rsa_bits_min: 2048,
@@ -110,9 +114,12 @@ const PCI_4_0_1: Profile = Profile {
     title: "PCI DSS 4.0.1, strong cryptography (requirements 2.2.7, 4.2.1, glossary)",
     source: "https://www.pcisecuritystandards.org/document_library/",
     dated: "2024-06",
-    note: "The standard asks for at least 112 bits of effective strength and names no suites: early TLS, 3DES and \
-               smaller keys are out; what lacks forward secrecy counts as legacy.",
+    note: "The standard asks for industry-tested algorithms with at least 112 bits of effective strength, names no \
+               suites and points to NIST: early TLS, 3DES (disallowed by SP 800-131A r2 since 2024) and smaller keys \
+               are out; what lacks forward secrecy counts as legacy. ChaCha20 has 256 bits and is an IETF standard \
+               (RFC 8439): good.",
     ciphers: &["aes", "chacha20-poly1305", "camellia", "aria"],
+    suites: None,
     groups: None,
     dh_bits_min: 2048,
     rsa_bits_min: 2048,
@@ -126,25 +133,38 @@ const AWS_FSBP: Profile = Profile {
     title: "AWS Foundational Security Best Practices, ELB.17 and its recommended security policies",
     source: "https://docs.aws.amazon.com/securityhub/latest/userguide/elb-controls.html",
     dated: "2025-09",
-    note: "What ELBSecurityPolicy-TLS13-1-2-2021-06 negotiates is good: TLS 1.2 and 1.3, ECDHE, AES with GCM or with \
-               CBC and HMAC-SHA2, ChaCha20. The wider Ext policies count as legacy.",
+    note: "ELB.17 passes the policies TLS13-1-2-Res and TLS13-1-3 of 2021-06, 2023-04 (FIPS) and 2025-09 (PQ) only. \
+               What they negotiate is good: TLS 1.3, and ECDHE with AES-GCM in TLS 1.2. Suites of the wider policies \
+               (CBC) and others count as legacy. ChaCha20 is in them in TLS 1.3: good; in no policy in TLS 1.2: legacy.",
     ciphers: &["aes", "chacha20-poly1305"],
+    suites: Some(&[0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c, 0xc02f, 0xc030]),
     groups: None,
     dh_bits_min: 2048,
     rsa_bits_min: 2048,
     ec_bits_min: 256,
     weak: &[],
-    legacy: &[Fault::CbcSha1, Fault::StaticRsa, Fault::NoForwardSecrecy, Fault::CipherNotAllowed],
+    legacy: &[
+        Fault::CbcSha1,
+        Fault::Cbc,
+        Fault::StaticRsa,
+        Fault::NoForwardSecrecy,
+        Fault::CipherNotAllowed,
+    ],
 };
 
 const MOZILLA_INTERMEDIATE: Profile = Profile {
     name: "mozilla-intermediate",
     title: "Mozilla Server Side TLS, intermediate",
-    source: "https://wiki.mozilla.org/Security/Server_Side_TLS",
-    dated: "2023-03 (version 5.7), with X25519MLKEM768 of the versions after it",
-    note: "AEAD suites with ECDHE or DHE; curves X25519, P-256, P-384; primes of 2048 bits.",
+    source: "https://ssl-config.mozilla.org/guidelines/5.7.json",
+    dated: "2023-05 (version 5.7), with X25519MLKEM768 of version 6.0 (2026-04)",
+    note: "GCM and ChaCha20 suites with ECDHE or DHE (version 6.0 leaves DHE out); curves X25519, P-256, P-384; primes \
+               of 2048 bits. ChaCha20 is listed in TLS 1.2 and 1.3: good.",
     ciphers: &["aes", "chacha20-poly1305"],
-    groups: Some(&[X25519, SECP256R1, SECP384R1, X25519_MLKEM768, 0x0100]),
+    suites: Some(&[
+        0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0xcca8, 0xcca9, 0x009e, 0x009f,
+        0xccaa,
+    ]),
+    groups: Some(&[X25519, SECP256R1, SECP384R1, X25519_MLKEM768]),
     dh_bits_min: 2048,
     rsa_bits_min: 2048,
     ec_bits_min: 256,
@@ -163,12 +183,15 @@ const MOZILLA_INTERMEDIATE: Profile = Profile {
 
 const FIPS: Profile = Profile {
     name: "fips",
-    title: "Approved algorithms of FIPS 140-3 modules (SP 800-140C, SP 800-56A r3, SP 800-131A r2, FIPS 203)",
+    title: "Approved algorithms of FIPS 140-3 modules (SP 800-140C, SP 800-56A r3, SP 800-131A r2, FIPS 186-5, FIPS 203)",
     source: "https://csrc.nist.gov/projects/cryptographic-module-validation-program",
     dated: "2024-08",
-    note: "That a module was validated cannot be seen on the wire; that an algorithm is not approved can. X25519 alone \
-               is not; X25519MLKEM768 is, by its ML-KEM half (SP 800-56C r2).",
+    note: "That a module was validated cannot be seen on the wire; that an algorithm is not approved can. ChaCha20 and \
+               X25519 alone are not: weak. X25519MLKEM768 is, by its ML-KEM half (SP 800-56C r2). RSA key transport is \
+               disallowed since 2024 (SP 800-131A r2), signing with DSA since FIPS 186-5; HMAC-SHA1 may be used until \
+               2030: legacy.",
     ciphers: &["aes"],
+    suites: None,
     groups: Some(&[
         SECP256R1,
         SECP384R1,
@@ -189,8 +212,8 @@ const FIPS: Profile = Profile {
     dh_bits_min: 2048,
     rsa_bits_min: 2048,
     ec_bits_min: 224,
-    weak: &[Fault::CipherNotAllowed, Fault::GroupNotAllowed, Fault::StaticRsa],
-    legacy: &[Fault::CbcSha1, Fault::NoForwardSecrecy, Fault::DsaKey],
+    weak: &[Fault::CipherNotAllowed, Fault::GroupNotAllowed, Fault::StaticRsa, Fault::DsaKey],
+    legacy: &[Fault::CbcSha1, Fault::NoForwardSecrecy],
 };
 
 const CNSA_2_0: Profile = Profile {
@@ -198,9 +221,11 @@ const CNSA_2_0: Profile = Profile {
     title: "NSA Commercial National Security Algorithm Suite 2.0",
     source: "https://media.defense.gov/2022/Sep/07/2003071836/-1/-1/0/CSI_CNSA_2.0_FAQ_.PDF",
     dated: "2024-12 (FAQ 2.1)",
-    note: "AES-256, SHA-384, ML-KEM-1024, ML-DSA-87. Until 2033 the suite before it (RFC 9151: P-384, 3072 bits) \
-               counts as legacy, not_post_quantum; all else is weak.",
+    note: "AES-256, SHA-384, ML-KEM-1024, ML-DSA-87. Until 2033 the suite before it (RFC 9151: P-384, 3072 bits, \
+               AES-256-GCM, RSA key transport included) counts as legacy, not_post_quantum; all else is weak. ChaCha20 \
+               has 256 bits but is in neither: weak.",
     ciphers: &["aes"],
+    suites: Some(&[0x1302, 0xc02c, 0xc030, 0x009d, 0x009f]),
     groups: Some(&[SECP384R1, 0x0101, 0x0102, 0x0103, 0x0104, MLKEM1024, SECP384R1_MLKEM1024]),
     dh_bits_min: 3072,
     rsa_bits_min: 3072,
@@ -208,8 +233,6 @@ const CNSA_2_0: Profile = Profile {
     weak: &[
         Fault::CbcSha1,
         Fault::Cbc,
-        Fault::StaticRsa,
-        Fault::NoForwardSecrecy,
         Fault::ShortTag,
         Fault::CipherNotAllowed,
         Fault::CipherKeyBelow256,
@@ -217,5 +240,5 @@ const CNSA_2_0: Profile = Profile {
         Fault::GroupNotAllowed,
         Fault::DsaKey,
     ],
-    legacy: &[Fault::NotPostQuantum],
+    legacy: &[Fault::StaticRsa, Fault::NoForwardSecrecy, Fault::NotPostQuantum],
 };

@@ -15,6 +15,10 @@ impl Suite {
         TlsCipherSuite::from_id(id).filter(|_| !SIGNALLING.contains(&id)).map(Self)
     }
 
+    pub(super) const fn id(&self) -> u16 {
+        self.0.id.0
+    }
+
     /// The faults that lie in the suite alone.
     pub(super) fn faults(&self) -> Vec<Fault> {
         let Self(suite) = self;
@@ -83,8 +87,12 @@ impl Suite {
         }
     }
 
+    /// The table has 128 for `ChaCha20`, whose keys have 256 (RFC 8439).
     pub(super) const fn key_bits(&self) -> u16 {
-        self.0.enc_size
+        match self.0.enc {
+            TlsCipherEnc::Chacha20_Poly1305 => 256,
+            _ => self.0.enc_size,
+        }
     }
 
     /// Whether it derives keys with SHA-384 or longer.
@@ -126,6 +134,21 @@ impl Suite {
     fn is_anonymous(&self) -> bool {
         self.0.name.contains("_anon_")
     }
+}
+
+/// The faults of a cipher kind of `SSLv2`: the key always goes encrypted to the server's RSA key.
+pub(super) fn sslv2_faults(kind: u32) -> impl Iterator<Item = Fault> {
+    let cipher: &[Fault] = match kind {
+        0x01_0080 => &[Fault::Rc4],
+        0x02_0080 => &[Fault::ExportCipher, Fault::Rc4],
+        0x03_0080 => &[Fault::Rc2],
+        0x04_0080 => &[Fault::ExportCipher, Fault::Rc2],
+        0x06_0040 => &[Fault::Des],
+        0x07_00c0 => &[Fault::TripleDes],
+        // IDEA, and what nobody knows.
+        _ => &[Fault::CipherNotAllowed],
+    };
+    cipher.iter().copied().chain([Fault::StaticRsa, Fault::NoForwardSecrecy])
 }
 
 /// `TLS_EMPTY_RENEGOTIATION_INFO_SCSV` and `TLS_FALLBACK_SCSV`: signals, never negotiated.

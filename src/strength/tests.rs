@@ -98,6 +98,11 @@ fn profiles_differ_where_their_sources_do() {
     let cnsa1 = session(V1_3, 0x1302, 0x0018);
     let cnsa2 = session(V1_3, 0x1302, 0x0202);
     let cbc = session(V1_2, 0xc028, 0x0018);
+    let chacha_1_2 = session(V1_2, 0xcca8, 0x0017);
+    let ccm = session(V1_3, 0x1304, 0x0017);
+    let dhe = Observed { group: None, ..session(V1_2, 0x009f, 0) };
+    let rsa = Observed { group: None, server_signature: None, ..session(V1_2, 0x009d, 0) };
+    let rsa_sha256 = Observed { group: None, server_signature: None, ..session(V1_2, 0x009c, 0) };
     for (seen, profile, expected) in [
         (&chacha, "pci-4.0.1", "good: "),
         (&chacha, "mozilla-intermediate", "good: "),
@@ -110,7 +115,29 @@ fn profiles_differ_where_their_sources_do() {
         (&cnsa1, "cnsa-2.0", "legacy: not_post_quantum"),
         (&cnsa2, "cnsa-2.0", "good: "),
         (&cbc, "mozilla-intermediate", "legacy: cbc"),
-        (&cbc, "aws-fsbp", "good: "),
+        (&chacha, "nist-800-52r2", "legacy: cipher_not_allowed"),
+        (
+            &chacha,
+            "cnsa-2.0",
+            "weak: cipher_not_allowed hash_below_sha384 group_not_allowed not_post_quantum",
+        ),
+        (&cbc, "aws-fsbp", "legacy: cbc"),
+        (&chacha_1_2, "aws-fsbp", "legacy: cipher_not_allowed"),
+        (&chacha_1_2, "mozilla-intermediate", "good: "),
+        (&chacha_1_2, "pci-4.0.1", "good: "),
+        (&ccm, "aws-fsbp", "legacy: cipher_not_allowed"),
+        (&ccm, "mozilla-intermediate", "legacy: cipher_not_allowed"),
+        (&ccm, "nist-800-52r2", "good: "),
+        (&dhe, "aws-fsbp", "legacy: cipher_not_allowed"),
+        (&dhe, "mozilla-intermediate", "good: "),
+        (&dhe, "cnsa-2.0", "legacy: not_post_quantum"),
+        (&rsa, "cnsa-2.0", "legacy: static_rsa no_forward_secrecy not_post_quantum"),
+        (&rsa, "fips", "weak: static_rsa no_forward_secrecy"),
+        (
+            &rsa_sha256,
+            "cnsa-2.0",
+            "weak: cipher_key_below_256 hash_below_sha384 static_rsa no_forward_secrecy not_post_quantum",
+        ),
         (&cbc, "cnsa-2.0", "weak: cbc not_post_quantum"),
     ] {
         assert_eq!(said(seen, profile), expected, "{profile}");
@@ -251,6 +278,11 @@ fn every_profile_is_complete() {
         let twice = listed.filter(|f| Profile::ALWAYS_WEAK.contains(f)).count();
         assert_eq!(twice, 0, "{}", profile.name);
         assert!(profile.weak.iter().all(|f| !profile.legacy.contains(f)), "{}", profile.name);
+        assert!(profile.note.contains("ChaCha20"), "{} says why", profile.name);
+        for id in profile.suites.unwrap_or_default() {
+            let suite = Suite::by_id(*id).unwrap();
+            assert!(profile.ciphers.contains(&suite.family()) && !suite.is_broken(), "{id:04x}");
+        }
     }
     assert_eq!(Profile::by_name("nist-800-52r2").unwrap().name, Profile::DEFAULT.name);
     assert!(Profile::by_name("nist").is_none());

@@ -10,7 +10,7 @@ use crate::{
     bytes::{Cursor, Short},
     inspect::x509,
     model::{
-        certificate::Chain,
+        certificate::{Chain, Reason},
         tls::{CertificateCut, KeyExchange},
     },
 };
@@ -56,6 +56,8 @@ pub(in crate::inspect) struct Message {
     length: usize,
     seen: usize,
     kept: Vec<u8>,
+    /// The length in its head was another.
+    mended: bool,
 }
 
 impl fmt::Debug for Message {
@@ -74,10 +76,11 @@ impl fmt::Debug for Message {
 pub(in crate::inspect) struct NotHandshake;
 
 impl Message {
-    /// Takes the next bytes of the handshake stream.
+    /// Takes the next bytes of the handshake stream, behind which `left` more belong to the same record.
     pub(in crate::inspect) fn feed(
         &mut self,
         bytes: &[u8],
+        left: usize,
         heard: &mut Heard,
     ) -> Result<(), NotHandshake> {
         let mut rest = bytes;
@@ -92,9 +95,14 @@ impl Message {
                 }
             } else {
                 let missing = self.length.saturating_sub(self.seen);
-                let (body, tail) = rest.split_at_checked(missing).unwrap_or((rest, &[]));
+                let list = self.is_certificate() && self.seen < LIST_LENGTH_BYTES;
+                let piece = if list { missing.min(1) } else { missing };
+                let (body, tail) = rest.split_at_checked(piece).unwrap_or((rest, &[]));
                 self.keep(body);
                 rest = tail;
+                if list && self.seen == LIST_LENGTH_BYTES {
+                    self.mend(rest.len().saturating_add(left));
+                }
             }
             if self.have == self.head.len() && self.seen == self.length {
                 self.end(heard);
@@ -132,6 +140,16 @@ impl Message {
         }
     }
 
+    /// A `Certificate` that says it ends before its list does is as long as the list if the record ends just there, with
+    /// `left` bytes to come: clients take it so.
+    fn mend(&mut self, left: usize) {
+        let list = Cursor::new(&self.kept).u24_be().ok().and_then(|n| usize::try_from(n).ok());
+        let length = left.saturating_add(LIST_LENGTH_BYTES);
+        if list == Some(left) && self.length < length {
+            (self.length, self.mended) = (length, true);
+        }
+    }
+
     fn keep(&mut self, body: &[u8]) {
         self.seen = self.seen.saturating_add(body.len());
         let wanted = self.wanted();
@@ -152,8 +170,11 @@ impl Message {
     }
 
     fn end(&mut self, heard: &mut Heard) {
-        let Self { head: [kind, ..], length, kept, .. } = std::mem::take(self);
+        let Self { head: [kind, ..], length, kept, mended, .. } = std::mem::take(self);
         heard.message(kind, &kept, length);
+        if let Some(chain) = heard.chain.as_mut().filter(|_| mended) {
+            chain.reasons.add(Reason::ListLengthWrong);
+        }
     }
 
     /// The rest will not come.

@@ -4,6 +4,20 @@ use tls_parser::{TlsCipherEnc, TlsCipherSuite};
 
 use crate::model::tls::KeyExchange;
 
+/// Name of a cipher kind of `SSLv2`, as its specification has it.
+pub const fn sslv2_cipher_name(kind: u32) -> Option<&'static str> {
+    Some(match kind {
+        0x01_0080 => "SSL_CK_RC4_128_WITH_MD5",
+        0x02_0080 => "SSL_CK_RC4_128_EXPORT40_WITH_MD5",
+        0x03_0080 => "SSL_CK_RC2_128_CBC_WITH_MD5",
+        0x04_0080 => "SSL_CK_RC2_128_CBC_EXPORT40_WITH_MD5",
+        0x05_0080 => "SSL_CK_IDEA_128_CBC_WITH_MD5",
+        0x06_0040 => "SSL_CK_DES_64_CBC_WITH_MD5",
+        0x07_00c0 => "SSL_CK_DES_192_EDE3_CBC_WITH_MD5",
+        _ => return None,
+    })
+}
+
 /// IANA name of a cipher suite.
 pub fn cipher_name(id: u16) -> Option<&'static str> {
     TlsCipherSuite::from_id(id).map(|suite| suite.name).or_else(|| named(OTHER_SUITES, id))

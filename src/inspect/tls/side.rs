@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     detect::Start,
+    inspect::x509,
     model::tls::{CertificateCut, RecordHeader, TlsVersion},
 };
 
@@ -159,6 +160,7 @@ impl SideReader {
     /// Bytes of this side were lost.
     pub(super) fn gap(&mut self) {
         self.cut_message();
+        self.cut_sslv2(CertificateCut::Loss);
         self.seen.lossy = true;
         self.start = Start::Unknown;
         if !matches!(self.phase, Phase::Stopped) {
@@ -175,7 +177,8 @@ impl SideReader {
     pub(super) fn buffered(&self) -> usize {
         let resync = if matches!(self.phase, Phase::Resync(_)) { size_of::<Resync>() } else { 0 };
         let chain = self.heard.chain.as_ref().map_or(0, |chain| chain.memory());
-        self.message.buffered().saturating_add(resync).saturating_add(chain)
+        let held = self.message.buffered().saturating_add(self.sslv2.buffered());
+        held.saturating_add(resync).saturating_add(chain)
     }
 
     /// No more will be read: a certificate that is not complete stays unread.
@@ -183,6 +186,7 @@ impl SideReader {
         if self.message.is_certificate() {
             std::mem::take(&mut self.message).cut(&mut self.heard, reason);
         }
+        self.cut_sslv2(reason);
     }
 
     /// A hello that was begun and not finished.
@@ -253,6 +257,14 @@ impl SideReader {
                 self.begin(header);
                 self.feed(&body);
             }
+        }
+    }
+
+    /// The rest of a `SERVER-HELLO` will not come.
+    fn cut_sslv2(&mut self, reason: CertificateCut) {
+        if self.sslv2.is_in_certificate() {
+            self.heard.certificate = Some(true);
+            self.heard.certificate_cut = Some(reason);
         }
     }
 
@@ -372,7 +384,7 @@ impl SideReader {
             return;
         }
         let hellos = self.heard.client_hellos;
-        let fed = self.message.feed(chunk, &mut self.heard);
+        let fed = self.message.feed(chunk, usize::from(self.left), &mut self.heard);
         let again = hellos > 0 && self.heard.client_hellos > hellos;
         self.seen.data_between_hellos |= again && self.seen.data > 0 && !self.seen.lossy;
         self.seen.spoke |= self.heard.begun;
@@ -452,6 +464,12 @@ impl SideReader {
             Fit::EndOfRecord => {
                 self.seen.spoke = true;
                 self.seen.records = self.seen.records.saturating_add(1);
+                self.heard.as_client |= self.sslv2.client_hello.is_some();
+                self.heard.as_server |= self.sslv2.server_hello.is_some();
+                if let Some(der) = self.sslv2.take_certificate() {
+                    self.heard.certificate = Some(true);
+                    self.heard.chain = Some(Box::new(x509::read_certificate(&der)));
+                }
             }
             Fit::No => {
                 self.seen.mismatch |= !self.seen.spoke;

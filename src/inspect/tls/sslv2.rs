@@ -1,6 +1,7 @@
 //! `SSLv2`: what its clear messages tell. <https://datatracker.ietf.org/doc/html/draft-hickman-netscape-ssl-00>.
 //!
-//! A `CLIENT-HELLO` in this form may also open TLS (RFC 5246 appendix E.2); the answer tells which it became.
+//! A `CLIENT-HELLO` in this form may also open TLS (RFC 5246 appendix E.2); the answer tells which it became. The server's
+//! certificate stands in its `SERVER-HELLO`; a client's is sealed.
 
 use std::fmt;
 
@@ -11,6 +12,8 @@ use crate::bytes::{Cursor, Short};
 pub(super) struct Sslv2 {
     /// Version in the client's hello.
     pub(super) client_hello: Option<u16>,
+    /// Number of cipher kinds in it.
+    pub(super) ciphers: Option<u16>,
     /// Whether the server's hello resumed a session.
     pub(super) server_hello: Option<bool>,
     /// Cipher kind of `CLIENT-MASTER-KEY`.
@@ -25,6 +28,8 @@ pub(super) struct Sslv2 {
     seen: usize,
     /// Bytes a record header takes.
     header: usize,
+    /// The server's certificate, as far as it came.
+    certificate: Vec<u8>,
 }
 
 impl fmt::Debug for Sslv2 {
@@ -63,9 +68,12 @@ impl Sslv2 {
 
     /// Takes one byte.
     pub(super) fn push(&mut self, byte: u8) -> Fit {
-        if let Some(slot) = self.head.get_mut(self.have) {
+        let fixed = self.have < self.header.saturating_add(SERVER_HELLO_BYTES);
+        if let Some(slot) = self.head.get_mut(self.have).filter(|_| fixed) {
             *slot = byte;
             self.have = self.have.saturating_add(1);
+        } else if self.certificate.len() < self.certificate_length() {
+            self.certificate.push(byte);
         }
         self.seen = self.seen.saturating_add(1);
         if self.seen == 2 {
@@ -82,8 +90,33 @@ impl Sslv2 {
             return Fit::Within;
         }
         let fit = self.end();
-        (self.have, self.seen, self.length) = (0, 0, 0);
+        (self.have, self.seen, self.length, self.header) = (0, 0, 0, 0);
         fit
+    }
+
+    /// The certificate of a `SERVER-HELLO` that was read whole.
+    pub(super) fn take_certificate(&mut self) -> Option<Vec<u8>> {
+        let whole = self.is_between_records() && self.server_hello.is_some();
+        (whole && !self.certificate.is_empty()).then(|| std::mem::take(&mut self.certificate))
+    }
+
+    /// Whether a certificate was begun and is not read yet.
+    pub(super) const fn is_in_certificate(&self) -> bool {
+        !self.certificate.is_empty()
+    }
+
+    /// Memory held.
+    pub(super) const fn buffered(&self) -> usize {
+        self.certificate.capacity()
+    }
+
+    /// How long the certificate is that stands behind the fixed fields of a `SERVER-HELLO`.
+    fn certificate_length(&self) -> usize {
+        let body = self.head.get(self.header..).unwrap_or_default();
+        let [SERVER_HELLO, _, X509, _, _, high, low, ..] = body else { return 0 };
+        let first = self.client_hello.is_none() && !self.is_certain();
+        let room = self.length.saturating_sub(SERVER_HELLO_BYTES);
+        if first { usize::from(u16::from_be_bytes([*high, *low])).min(room) } else { 0 }
     }
 
     fn end(&mut self) -> Fit {
@@ -100,7 +133,10 @@ impl Sslv2 {
         }
         match (cursor.u8()?, self.client_hello) {
             (0, _) => self.error = true,
-            (1, None) => self.client_hello = Some(cursor.u16_be()?),
+            (1, None) => {
+                self.client_hello = Some(cursor.u16_be()?);
+                self.ciphers = cursor.u16_be().ok().and_then(|bytes| bytes.checked_div(KIND_BYTES));
+            }
             (2, _) => self.cipher = Some(cursor.u24_be()?),
             (4, None) => self.server_hello = Some(cursor.u8()? != 0),
             // A resumed session goes straight to sealed records.
@@ -111,5 +147,12 @@ impl Sslv2 {
     }
 }
 
-/// Bytes looked at: a header of up to three and the fixed fields read.
-const HEAD: usize = 8;
+const SERVER_HELLO: u8 = 4;
+/// Certificate type, the only one there is.
+const X509: u8 = 1;
+/// Bytes of a cipher kind.
+const KIND_BYTES: u16 = 3;
+/// Fixed fields of a `SERVER-HELLO`, its type included.
+const SERVER_HELLO_BYTES: usize = 11;
+/// Bytes looked at: a header of up to three and the fixed fields.
+const HEAD: usize = 3 + SERVER_HELLO_BYTES;

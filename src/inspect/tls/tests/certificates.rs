@@ -92,3 +92,95 @@ fn both_sides_certificates_are_told_apart() {
     assert!(facts.certificates.is_some() && facts.client_certificates.is_some());
     assert_eq!(facts.client_cert_seen, Some(true));
 }
+
+/// Seen in the wild: the head of the message says 256 bytes, the record and the list say more.
+#[test]
+fn a_certificate_with_a_wrong_length_in_its_head_is_read_if_record_and_list_agree() {
+    let hello = records(&message(2, &server_hello(0x0303, 0xc02f, &[])), 16384);
+    for (extra, read) in [(0, true), (1, false)] {
+        // The certificate alone in its record, which may be longer than the list.
+        let list = [certificate(3000), vec![0; extra]].concat();
+        let odd = [&hello[..], &record(22, 0x0303, &[&[11, 0, 1, 0], &list[..]].concat())].concat();
+        for segment in [1, 3, 700, 5000] {
+            let pieces: Vec<&[u8]> = odd.chunks(segment).collect();
+            let chain = fed(S, &pieces).finish().certificates.unwrap();
+            assert_eq!(chain.bytes, if read { 3006 } else { 256 }, "{extra} {segment}");
+            assert!(chain.reasons.has(crate::model::certificate::Reason::ListLengthWrong));
+        }
+    }
+}
+
+const RSA_1024: &[u8] = include_bytes!("../../../../tests/data/x509/rsa-1024-sha1.der");
+
+/// A `SERVER-HELLO` of SSLv2 with a header of two bytes or of three.
+fn sslv2_server_hello(certificate: &[u8], header: usize) -> Vec<u8> {
+    let kinds = [1, 0, 128];
+    let body = [
+        &[4, 0, 1, 0, 2][..],
+        &length16(certificate),
+        &length16(&kinds),
+        &[0, 16],
+        certificate,
+        &kinds,
+        &[6; 16],
+    ]
+    .concat();
+    let length = u16::try_from(body.len()).unwrap();
+    let [high, low] = length.to_be_bytes();
+    let head = if header == 2 { vec![high | 0x80, low] } else { vec![high, low, 0] };
+    [head, body].concat()
+}
+
+#[test]
+fn the_certificate_of_sslv2_is_read_in_any_segments() {
+    for header in [2, 3] {
+        let hello = sslv2_server_hello(RSA_1024, header);
+        for segment in [1, 2, 7, 400, 5000] {
+            // A first byte above 0x7f proves SSLv2; the longer form only follows a client that spoke it.
+            let mut reader = TlsReader::new(Start::Known, Start::Known);
+            reader.feed(C, &SSLV2_CLIENT_HELLO);
+            for piece in hello.chunks(segment) {
+                reader.feed(S, piece);
+            }
+            let facts = reader.finish();
+            if header == 3 {
+                assert!(facts.certificates.is_none(), "no record begins so");
+                continue;
+            }
+            let chain = facts.certificates.unwrap();
+            let leaf = chain.leaf.unwrap();
+            assert_eq!((chain.sent, chain.links.len()), (1, 1));
+            assert_eq!((leaf.key.kind, leaf.key.bits), (Some("rsa"), Some(1024)));
+            assert!(leaf.not_after.is_some() && chain.bytes as usize == RSA_1024.len());
+            assert_eq!(facts.ciphers_offered, Some(1));
+            assert_eq!(facts.client_cert_seen, None, "a client's is sealed");
+        }
+    }
+}
+
+#[test]
+fn a_certificate_of_sslv2_that_is_cut_off_is_told() {
+    let hello = sslv2_server_hello(RSA_1024, 2);
+    let half = &hello[..300];
+    for gap in [true, false] {
+        let mut reader = fed(S, &[half]);
+        if gap {
+            reader.gap(S);
+        } else {
+            assert!(reader.buffered() >= 280);
+            reader.give_up(CertificateCut::Memory);
+        }
+        let cut = if gap { CertificateCut::Loss } else { CertificateCut::Memory };
+        let facts = reader.finish();
+        assert_eq!((facts.certificates.is_none(), facts.certificate_cut), (true, Some(cut)));
+    }
+    // Lengths that lie stay within the record.
+    let mut odd = sslv2_server_hello(&[0x30; 40], 2);
+    odd[7..9].copy_from_slice(&[0xff, 0xff]);
+    let reader = fed(S, &[&odd]);
+    assert!(reader.buffered() < 4096 && reader.finish().certificates.is_some());
+}
+
+const SSLV2_CLIENT_HELLO: [u8; 30] = [
+    0x80, 28, 1, 0, 2, 0, 3, 0, 0, 0, 16, 1, 0, 128, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5,
+];
