@@ -1,4 +1,5 @@
-//! ns per packet by stage, from memory: read, decode, engine (everything), record out; per detector and per hello.
+//! ns per packet by stage, from memory: read, decode, engine (everything), record out; per detector, per `ClientHello` and
+//! per certificate chain.
 //!
 //! `cargo bench --bench packets`. The capture is the one we ship, repeated on fresh ports so that flows are many.
 #![allow(clippy::disallowed_methods, reason = "reads the capture it measures")]
@@ -10,7 +11,8 @@ use cleartap::{
     detect::{DETECTORS, Said, Start, View},
     engine::{Engine, Settings},
     ingest::{CaptureFile, Input, Source},
-    model::{Frame, Link, Timestamp, Transport, record::Record},
+    inspect::{tls::TlsReader, x509},
+    model::{Frame, Link, Side, Timestamp, Transport, record::Record},
     output::JsonLines,
     wire::{self, Decoder},
 };
@@ -21,8 +23,6 @@ fn main() {
     divan::main();
 }
 
-const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/demo.pcap");
-
 struct Owned {
     time: Timestamp,
     link: Link,
@@ -31,12 +31,21 @@ struct Owned {
 }
 
 fn file() -> Vec<u8> {
-    std::fs::read(CAPTURE).unwrap_or_default()
+    read_file("captures/demo.pcap")
+}
+
+/// A file of this repository; empty if it is not there.
+fn read_file(path: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
 }
 
 fn frames() -> Vec<Owned> {
+    frames_of(file())
+}
+
+fn frames_of(file: Vec<u8>) -> Vec<Owned> {
     let Ok(mut source) =
-        CaptureFile::from_reader("demo", Cursor::new(file()), wire::link_supported)
+        CaptureFile::from_reader("capture", Cursor::new(file), wire::link_supported)
     else {
         return Vec::new();
     };
@@ -127,6 +136,52 @@ fn probe(bencher: Bencher<'_, '_>, name: &str) {
 fn undecided(bencher: Bencher<'_, '_>, kind: &str) {
     let frames: Vec<Owned> = (0..2000).filter_map(|n| foreign(n, kind)).collect();
     bencher.counter(ItemsCount::new(frames.len())).bench(|| run(&frames, &mut |_| {}));
+}
+
+/// A `ClientHello`: all its facts, JA3 and JA4.
+#[divan::bench(args = ["browser-hello-tls13", "alpn-h2-tls13", "alpn-h2-tls12"])]
+fn client_hello(bencher: Bencher<'_, '_>, capture: &str) {
+    let frames = frames_of(read_file(&format!("captures/tls/{capture}.pcap")));
+    let mut decoder = Decoder::default();
+    let said = frames.iter().filter_map(|f| {
+        let frame = Frame { time: f.time, link: f.link, wire_len: f.wire_len, bytes: &f.bytes };
+        let segment = decoder.decode(&frame).ok().filter(|segment| !segment.payload.is_empty())?;
+        Some((segment.src, segment.payload.to_vec()))
+    });
+    let said: Vec<_> = said.collect();
+    let client = said.first().map(|(src, _)| *src);
+    let hello = said.iter().take_while(|(src, _)| Some(*src) == client);
+    let hello: Vec<u8> = hello.flat_map(|(_, payload)| payload.iter().copied()).collect();
+    let facts = |hello: &[u8]| {
+        let mut reader = TlsReader::new(Start::Known, Start::Known);
+        reader.feed(Side::Client, hello);
+        reader.finish()
+    };
+    assert!(facts(&hello).ja4.is_some(), "{capture} begins with a hello");
+    bencher.bench_local(|| facts(black_box(&hello)));
+}
+
+/// A chain as TLS 1.2 sends it: names, dates, keys, signatures, how it hangs together. The last is as long as is read.
+#[divan::bench(args = ["one certificate", "three certificates", "100 names", "64 KiB"])]
+fn certificate_chain(bencher: Bencher<'_, '_>, kind: &str) {
+    let der = |name: &str| read_file(&format!("tests/data/x509/{name}.der"));
+    let chain = match kind {
+        "one certificate" => vec![der("rsa-2048")],
+        "three certificates" => vec![der("chain-leaf"), der("chain-middle"), der("chain-root")],
+        "100 names" => vec![der("san-100")],
+        _ => vec![der("san-100"); 25],
+    };
+    let message = certificate_message(&chain);
+    bencher.bench_local(|| x509::read_chain(black_box(&message)));
+}
+
+/// The body of a `Certificate` (RFC 5246 section 7.4.2).
+fn certificate_message(chain: &[Vec<u8>]) -> Vec<u8> {
+    let with_length = |bytes: &[u8]| {
+        let [_, high, middle, low] = u32::try_from(bytes.len()).unwrap_or(0).to_be_bytes();
+        [&[high, middle, low], bytes].concat()
+    };
+    with_length(&chain.iter().flat_map(|der| with_length(der)).collect::<Vec<u8>>())
 }
 
 /// A flow's first packet with a foreign payload.

@@ -122,7 +122,8 @@ impl Reader {
     pub fn is_taken(&self) -> bool {
         match self {
             Self::Tls(reader) => reader.is_taken(),
-            Self::Dtls(_) | Self::Quic(_) | Self::Tds(_) => false,
+            Self::Quic(reader) => reader.is_taken(),
+            Self::Dtls(_) | Self::Tds(_) => false,
         }
     }
 

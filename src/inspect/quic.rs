@@ -57,6 +57,8 @@ struct SideReader {
     early: bool,
     /// Packets behind the Initial ones, whose keys only the two sides have.
     sealed: u32,
+    /// Packets with a short header: the handshake is over for this side.
+    short: u32,
 }
 
 impl QuicReader {
@@ -88,7 +90,14 @@ impl QuicReader {
         let read =
             self.client.heard.client_hello.is_some() && self.server.heard.server_hello.is_some();
         let datagrams = self.client.datagrams.saturating_add(self.server.datagrams);
-        both && read && self.is_completed() || datagrams >= DATAGRAMS_MAX
+        both && read && self.is_agreed() || datagrams >= DATAGRAMS_MAX
+    }
+
+    /// Whether the hellos were answered, although more may be learnt.
+    pub const fn is_taken(&self) -> bool {
+        self.client.heard.client_hello.is_some()
+            && self.server.heard.server_hello.is_some()
+            && self.is_completed()
     }
 
     /// What became of the handshake, if the flow ended now.
@@ -120,6 +129,13 @@ impl QuicReader {
             carrier: Carrier::Quic,
         });
         facts.early_data_sent = self.client.early.then_some(true);
+        // Who finds no protocol in common ends the connection (RFC 9001 section 8.1), so the only one offered was taken.
+        if self.is_agreed()
+            && !facts.alpn_cut
+            && let [only] = facts.alpn_offered.as_slice()
+        {
+            facts.alpn.get_or_insert_with(|| only.clone());
+        }
         if let Some(hello) = &self.google {
             facts.sni.clone_from(&hello.sni);
             facts.client_hello = true;
@@ -147,6 +163,11 @@ impl QuicReader {
         let (client, server) = (&self.client, &self.server);
         let hello = server.heard.server_hello.is_some() || self.google.is_some();
         hello && client.sealed > 0 && server.sealed > 0 && !(client.closed || server.closed)
+    }
+
+    /// The client went on behind the handshake: it has checked all that the server chose.
+    const fn is_agreed(&self) -> bool {
+        self.is_completed() && self.client.short > 0
     }
 
     fn side_mut(&mut self, side: Side) -> &mut SideReader {
@@ -182,6 +203,7 @@ impl QuicReader {
                 let whole = rest.len() == datagram.len();
                 if first & FIXED != 0 && client || whole && (reader.long || google) {
                     reader.sealed = reader.sealed.saturating_add(1);
+                    reader.short = reader.short.saturating_add(1);
                 }
                 return;
             }

@@ -9,18 +9,23 @@ use cleartap::{
 
 use super::{
     build::{ACK, At, RST, SYN, Talk, merge},
-    capture::Owned,
+    capture::{Owned, root, setting},
 };
 
 const AT: At = At { source: [10, 9, 0, 1], vni: 7 };
 
+/// Bytes behind their length in two bytes.
+fn prefixed(bytes: &[u8]) -> Vec<u8> {
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
+
+/// Bytes behind their length in three bytes.
+fn prefixed24(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[1..], bytes].concat()
+}
+
 /// A client's hello with the longest names that are believed, as one record.
 fn greedy_hello() -> Vec<u8> {
-    let prefixed = |bytes: &[u8]| {
-        let mut out = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
-        out.extend(bytes);
-        out
-    };
     let name = [&[0][..], &prefixed(&[b'a'; 250])].concat();
     let protocol = [&[255][..], &[b'p'; 255]].concat();
     let mut extensions = vec![0, 0];
@@ -31,9 +36,25 @@ fn greedy_hello() -> Vec<u8> {
     body.extend([7; 32]);
     body.extend([0, 0, 2, 0xc0, 0x2f, 1, 0]);
     body.extend(prefixed(&extensions));
-    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    let message = [&[1], &length[1..], &body].concat();
+    let message = [&[1], prefixed24(&body).as_slice()].concat();
     [&[22, 3, 1], prefixed(&message).as_slice()].concat()
+}
+
+/// A server's `ServerHello` of TLS 1.2 and its certificates, in records.
+fn server_flight(chain: &[Vec<u8>]) -> Vec<u8> {
+    let hello = [&[3, 3][..], &[9; 32], &[0, 0xc0, 0x2f, 0]].concat();
+    let list: Vec<u8> = chain.iter().flat_map(|der| prefixed24(der)).collect();
+    let messages = [
+        &[2][..],
+        &prefixed24(&hello),
+        &[11],
+        &prefixed24(&prefixed24(&list)),
+        &[14],
+        &prefixed24(b""),
+    ]
+    .concat();
+    let records = messages.chunks(16_384).map(|part| [&[22, 3, 3], &prefixed(part)[..]].concat());
+    records.collect::<Vec<_>>().concat()
 }
 
 const FATAL_ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
@@ -72,6 +93,73 @@ fn settled_flows_keep_little_of_a_greedy_hello() {
     let tls = record.tls.unwrap();
     assert_eq!(tls.sni.unwrap().as_str().len(), 250);
     assert!(tls.alpn_offered.is_empty());
+}
+
+/// `CLEARTAP_TLS_FLOWS` says how many; every fourth has a short chain, a long one, one that never ends, one above the bound.
+#[test]
+fn many_flows_with_chains_stay_within_the_memory_bound_and_say_what_was_cut_off() {
+    const MAX: usize = 8 << 20;
+    let der = |name: &str| {
+        std::fs::read(root().join("tests/data/x509").join(name).with_extension("der")).unwrap()
+    };
+    let short = server_flight(&[der("chain-leaf"), der("chain-middle"), der("chain-root")]);
+    let long = server_flight(&vec![der("san-100"); 24]);
+    let longest = server_flight(&vec![der("san-100"); 26]);
+    assert!(longest.len() > (64 << 10) && long.len() < (64 << 10));
+    let finished = [&[20, 3, 3, 0, 1, 1, 22, 3, 3, 0, 40][..], &[5; 40]].concat();
+    let flights = [&short[..], &long, &long[..long.len() - 2000], &longest];
+    let flows = u32::try_from(setting("CLEARTAP_TLS_FLOWS").unwrap_or(4000)).unwrap();
+    let mut engine = Engine::new(Settings { session_bytes_max: MAX, ..Settings::default() });
+    let mut records = Vec::new();
+    let hello = greedy_hello();
+    let info = allocation_counter::measure(|| {
+        for flow in 0..flows {
+            let [_, b, c, d] = flow.to_be_bytes();
+            let flight = flights[flow as usize % 4];
+            let mut talk = Talk::new(([10, b, c, d], 40_000), ([10, 255, 0, 2], 443), [100, 200])
+                .segment(true, SYN, b"")
+                .segment(false, SYN | ACK, b"")
+                .client(&hello);
+            for part in flight.chunks(1400) {
+                talk = talk.server(part);
+            }
+            // Half of those that came to their end finish the handshake.
+            if flow % 4 != 2 && flow % 8 < 4 {
+                talk = talk.client(&finished).server(&finished);
+            }
+            for frame in talk.copies(AT) {
+                engine.frame(&frame.frame(), &mut |_| {});
+            }
+        }
+    });
+    let counters = engine.counters();
+    engine.finish(&mut |e: Emitted| records.push(e.record));
+    println!(
+        "{flows} flows: {} MiB at most, {} KiB of open sessions, {} KiB of settled ones, {} closed for memory",
+        info.bytes_max >> 20,
+        counters.session_bytes_peak >> 10,
+        counters.settled_bytes_peak >> 10,
+        counters.memory_closed
+    );
+    // One session may stand above the bound for the segment that brings it there.
+    assert!(counters.session_bytes_peak < (MAX + (256 << 10)) as u64);
+    assert!(counters.settled_bytes_peak < MAX as u64 + u64::from(flows) * 1024);
+    assert!(info.bytes_max < 3 * MAX as u64 + u64::from(flows) * 2500);
+    assert!(counters.memory_closed > 0);
+    assert_eq!(records.len(), flows as usize);
+    for record in &records {
+        let tls = record.tls.as_ref().unwrap();
+        let read = tls.certificates.certificate.is_some();
+        let reason = tls.certificate_cut;
+        assert!(read != reason.is_some(), "read, or null with its reason: {reason:?}");
+        assert!(matches!(reason, None | Some("memory" | "size" | "loss")), "{reason:?}");
+    }
+    let cut = |why| {
+        records.iter().filter(|r| r.tls.as_ref().unwrap().certificate_cut == Some(why)).count()
+    };
+    let (memory, size, loss) = (cut("memory"), cut("size"), cut("loss"));
+    println!("{memory} cut off by memory, {size} by size, {loss} lost");
+    assert!(memory > 0 && size > 0);
 }
 
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40_000);

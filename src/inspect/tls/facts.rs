@@ -53,7 +53,8 @@ pub(in crate::inspect) fn facts(sides: Sides<'_>) -> TlsFacts {
         // After a HelloRetryRequest the hello is changed: of the second it is not known what the first was. There is no
         // third. The server's answer shows whether it asked for another.
         let unasked = server_whole && server_hello.is_some() && server.retry.is_none();
-        let first = client_first || client.client_hellos > 1 || unasked && !hello.cookie;
+        let alone = (unasked || hello.unlike_second) && !hello.cookie;
+        let first = client_first || client.client_hellos > 1 || alone;
         let second = !first;
         if !hello.renegotiation {
             offered(&mut facts, hello, second, carrier);

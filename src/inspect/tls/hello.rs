@@ -48,6 +48,9 @@ pub(in crate::inspect) struct ClientHello {
     pub(in crate::inspect) psk: Option<Psk>,
     /// The answer to a `HelloRetryRequest`: this is not the first hello.
     pub(in crate::inspect) cookie: bool,
+    /// No hello that answers a `HelloRetryRequest` without a cookie is like this: that has one key share, and no early
+    /// data (RFC 8446 section 4.1.2).
+    pub(in crate::inspect) unlike_second: bool,
     /// It belongs to a second handshake within a session (RFC 5746 section 3.5).
     pub(in crate::inspect) renegotiation: bool,
     pub(in crate::inspect) ja3: Option<Ja3>,
@@ -136,7 +139,8 @@ impl ClientHello {
             }
             SESSION_TICKET => self.ticket = Some(!value.is_empty()),
             PRE_SHARED_KEY => self.psk = identities(value),
-            EARLY_DATA => self.early_data = Some(true),
+            EARLY_DATA => (self.early_data, self.unlike_second) = (Some(true), true),
+            KEY_SHARE => self.unlike_second |= !is_one_share(value),
             COOKIE => self.cookie = true,
             RENEGOTIATION_INFO => self.renegotiation = value.len() > 1,
             ENCRYPTED_CLIENT_HELLO => {
@@ -160,6 +164,23 @@ impl ClientHello {
         // Type outer, cipher suite, configuration id; then the length of the key.
         matches!(value, [0, _, _, _, _, _, 0, 0, ..]).then_some(false)
     }
+}
+
+/// Whether a client's `key_share` holds one share, or is odd.
+fn is_one_share(value: &[u8]) -> bool {
+    let mut list = Cursor::new(value);
+    let (length, mut shares) = (list.u16_be().map_or(0, usize::from), 0_u32);
+    if length != list.left() {
+        return true;
+    }
+    while !list.is_empty() {
+        let key = list.skip(GROUP_BYTES).and_then(|()| list.u16_be());
+        if key.and_then(|length| list.skip(usize::from(length))).is_err() {
+            return true;
+        }
+        shares = shares.saturating_add(1);
+    }
+    shares == 1
 }
 
 impl<'a> Offer<'a> {
@@ -408,6 +429,7 @@ fn highest(offered: &[u16]) -> Option<TlsVersion> {
 }
 
 const RANDOM_BYTES: usize = 32;
+const GROUP_BYTES: usize = 2;
 const HOST_NAME: u8 = 0;
 /// Protocols read of an offer; more than are kept, so that it is known when some are left out.
 const ALPN_NAMES_MAX: usize = 16;

@@ -112,7 +112,7 @@ fn a_certificate_with_a_wrong_length_in_its_head_is_read_if_record_and_list_agre
 
 const RSA_1024: &[u8] = include_bytes!("../../../../tests/data/x509/rsa-1024-sha1.der");
 
-/// A `SERVER-HELLO` of SSLv2 with a header of two bytes or of three.
+/// A `SERVER-HELLO` of `SSLv2` with a header of two bytes or of three.
 fn sslv2_server_hello(certificate: &[u8], header: usize) -> Vec<u8> {
     let kinds = [1, 0, 128];
     let body = [

@@ -245,6 +245,24 @@ fn a_hello_that_may_be_the_second_has_no_fingerprint() {
     answered.feed(C, &second);
     answered.feed(S, &handshake(2, &server_hello(0x0303, 0x1301, &[VERSIONS_1_3])));
     assert!(answered.finish().ja4.is_some(), "the server asked for no other");
+    let shares = |count| {
+        let list = share(29).repeat(count);
+        [&length16(&list)[..], &list].concat()
+    };
+    let (cookie, early): ((u16, &[u8]), (u16, &[u8])) = ((44, &[0, 1, 7]), (42, &[]));
+    for (list, first) in [
+        (vec![(51, &shares(2)[..])], true),
+        (vec![(51, &shares(0)[..])], true),
+        (vec![(51, &shares(1)[..])], false),
+        (vec![(51, &shares(1)[..]), early], true),
+        (vec![(51, &shares(2)[..]), cookie], false),
+        (vec![(51, &shares(2)[1..])], false),
+    ] {
+        let hello = client_hello(&[&[(43, &[2, 3, 4][..])], &list[..]].concat());
+        let mut late = TlsReader::new(Start::Unknown, Start::Unknown);
+        late.feed(C, &handshake(1, &hello));
+        assert_eq!(late.finish().ja4.is_some(), first, "a second has one share, or a cookie");
+    }
     reader.feed(S, &handshake(2, &asked));
     let facts = reader.finish();
     assert_eq!((facts.ja3, facts.ja4, facts.early_data_offered), (None, None, None));
