@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// What a `ClientHello` offers. `None`: not seen in a hello that was cut short.
+#[allow(clippy::struct_excessive_bools, reason = "independent observations, each true or not")]
 #[derive(Clone, Debug, Default)]
 pub(in crate::inspect) struct ClientHello {
     /// Highest version offered.

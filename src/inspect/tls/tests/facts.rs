@@ -249,7 +249,8 @@ fn a_hello_that_may_be_the_second_has_no_fingerprint() {
         let list = share(29).repeat(count);
         [&length16(&list)[..], &list].concat()
     };
-    let (cookie, early): ((u16, &[u8]), (u16, &[u8])) = ((44, &[0, 1, 7]), (42, &[]));
+    let cookie: (u16, &[u8]) = (44, &[0, 1, 7]);
+    let early: (u16, &[u8]) = (42, &[]);
     for (list, first) in [
         (vec![(51, &shares(2)[..])], true),
         (vec![(51, &shares(0)[..])], true),
