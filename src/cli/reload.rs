@@ -37,16 +37,34 @@ pub(super) struct Watched {
 
 /// What tells one state of a file from another: also when it is replaced within its time's grain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
 }
 
+impl Identity {
+    /// Of the configuration file, if there is one.
+    pub(super) fn of(sources: &Sources) -> Option<Self> {
+        let meta = std::fs::metadata(sources.file.as_deref()?).ok()?;
+        Some(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            bytes: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+        })
+    }
+}
+
 impl Watched {
-    pub(super) fn new(sources: Sources, settings: Settings, measure: Option<Measure>) -> Self {
-        let identity = identity(&sources);
+    /// `identity`: of the file before it was read, so that a change while the sensor starts is seen.
+    pub(super) fn new(
+        sources: Sources,
+        identity: Option<Identity>,
+        settings: Settings,
+        measure: Option<Measure>,
+    ) -> Self {
         let (next, _) = watch::channel(None);
         let (judging, _) = watch::channel(Judging::of(&settings));
         Self { sources, settings, measure, judging, identity, next, rejected: Arc::default() }
@@ -83,7 +101,7 @@ impl Watched {
 
     /// Reloads if the file is another than before; true if a new configuration is in effect.
     pub(super) fn reload_if_changed(&mut self) -> bool {
-        let now = identity(&self.sources);
+        let now = Identity::of(&self.sources);
         // A file that is away for a moment is being replaced.
         if now.is_none() || now == self.identity {
             return false;
@@ -93,7 +111,7 @@ impl Watched {
 
     /// Reloads; a configuration that is not in order changes nothing. True if a new one is in effect.
     pub(super) fn reload(&mut self) -> bool {
-        self.identity = identity(&self.sources);
+        self.identity = Identity::of(&self.sources);
         let settings = match config::load(&self.sources) {
             Ok(settings) => settings,
             Err(errors) => {
@@ -162,14 +180,4 @@ impl Reloads {
     pub(super) fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
-}
-
-fn identity(sources: &Sources) -> Option<Identity> {
-    let meta = std::fs::metadata(sources.file.as_deref()?).ok()?;
-    Some(Identity {
-        device: meta.dev(),
-        inode: meta.ino(),
-        bytes: meta.len(),
-        modified: (meta.mtime(), meta.mtime_nsec()),
-    })
 }

@@ -30,7 +30,7 @@ use super::{
     inventory_file::InventoryFile,
     keep::{self, Judging},
     publish,
-    reload::{Reloads, Watched},
+    reload::{Identity, Reloads, Watched},
     stage::{Keeping, Stage},
     writer::Writer,
 };
@@ -132,18 +132,21 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let sources = args.engine.sources(args.flags());
+    let identity = Identity::of(&sources);
     let settings = config::load(&sources).map_err(BadConfig)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anyone can know that it runs.
+    let signals = Signals::new(&runtime)?;
     start_log(settings.config.log.form);
     let stop = Arc::new(AtomicBool::new(false));
     let source = open_source(&settings.config.capture, &stop)?;
     let inventory = InventoryFile::of(&settings.config)?;
     let writer = Writer::open(&settings.config.records.path, inventory, &stop)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let alerts = runtime.block_on(keep::dispatcher(&settings))?;
     let findings = open_findings(&settings, alerts)?;
     let measure = publish::measure(&settings.config);
-    let watched = Watched::new(sources, settings, measure);
-    runtime.block_on(control_plane(watched, source, writer, findings, &stop))
+    let watched = Watched::new(sources, identity, settings, measure);
+    runtime.block_on(control_plane(watched, source, writer, findings, (signals, &stop)))
 }
 
 /// The findings as their book holds them, and who keeps it.
@@ -308,7 +311,7 @@ async fn control_plane(
     source: Box<dyn Source + Send>,
     writer: Writer,
     findings: Kept,
-    stop: &Arc<AtomicBool>,
+    (mut signals, stop): (Signals, &Arc<AtomicBool>),
 ) -> anyhow::Result<u8> {
     let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
@@ -327,9 +330,6 @@ async fn control_plane(
         stop: Arc::clone(stop),
     };
     let unwritten = writer.unwritten();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let mut reloads = watched.reloads();
     let shard = std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || {
         let dropped = Dropped { here: 0, later: dropped };
@@ -354,8 +354,8 @@ async fn control_plane(
             }
             _ = summary.tick() => tell(&counters.borrow(), unwritten(), "Summary."),
             _ = look.tick() => if watched.reload_if_changed() { summary = every(watched.interval()); },
-            _ = hangup.recv() => if watched.reload() { summary = every(watched.interval()); },
-            () = either(&mut terminate, &mut interrupt) => {
+            _ = signals.hangup.recv() => if watched.reload() { summary = every(watched.interval()); },
+            () = either(&mut signals.terminate, &mut signals.interrupt) => {
                 if asked {
                     error!("Stopped at once: the records not yet written are lost.");
                     tell(&counters.borrow(), unwritten(), "Stopped.");
@@ -406,6 +406,24 @@ fn every(period: Duration) -> tokio::time::Interval {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.reset();
     ticks
+}
+
+/// What the sensor is told by.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new(runtime: &tokio::runtime::Runtime) -> io::Result<Self> {
+        let _within = runtime.enter();
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The next signal of either kind.
