@@ -11,6 +11,7 @@ mod books;
 mod candidates;
 mod choose;
 mod measure;
+mod places;
 mod publish;
 mod reconfigure;
 mod report;
@@ -24,6 +25,7 @@ use std::{collections::VecDeque, sync::LazyLock};
 
 pub use measure::{Excluded, Measure};
 use measure::{Measured, Measurer};
+use places::Places;
 use publish::{Published, last_record, record};
 pub use report::RecordContext;
 pub use scopes::{ScopeRule, Scopes, vni};
@@ -34,13 +36,15 @@ pub use trace::{TraceEvent, TraceStep};
 use crate::{
     counters::Counters,
     detect::DETECTORS,
-    flow::{Arrival, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable, first_guess},
+    flow::{
+        Arrival, Flow, FlowId, FlowTable, Limits, NextSegment, VantageId, VantageTable, first_guess,
+    },
     metrics::Activity,
     model::{
         Endpoint, Frame, Outcome, Roles, Segment, State, Timestamp, Transport, record::Record,
         time::NS_PER_S,
     },
-    wire::Decoder,
+    wire::{self, Decoder, Usual},
 };
 
 /// How an engine works.
@@ -121,6 +125,8 @@ struct Shard {
     retired: Vec<Scopes>,
     table: FlowTable<Data>,
     vantages: VantageTable,
+    /// Vantages met lately, with their scopes.
+    places: Places,
     counters: Counters,
     /// Sessions in order of their beginning, for the memory bound.
     begun: VecDeque<(FlowId, u64)>,
@@ -186,6 +192,7 @@ impl Engine {
         let shard = Shard {
             table: FlowTable::new(settings.limits.clone()),
             vantages: VantageTable::default(),
+            places: Places::default(),
             counters: Counters::default(),
             begun: VecDeque::new(),
             taken: VecDeque::new(),
@@ -209,6 +216,11 @@ impl Engine {
         shard.counters.frames += 1;
         shard.counters.frame_bytes += frame.bytes.len() as u64;
         shard.tick(frame.time, emit);
+        if let Some(segment) = wire::usual(frame)
+            && shard.move_on(frame.time, &segment)
+        {
+            return;
+        }
         match self.decoder.decode(frame) {
             Ok(segment) => shard.segment(&segment),
             Err(skip) => shard.counters.skipped.count(skip),
@@ -224,8 +236,7 @@ impl Engine {
 
     /// Ends every flow: the capture is over, or the sensor stops.
     pub fn finish(&mut self, emit: &mut dyn FnMut(Emitted)) {
-        self.shard.table.drain(&mut self.shard.ended);
-        self.shard.flush(emit);
+        self.shard.drain(emit);
         if let Some(measurer) = &mut self.shard.measurer {
             measurer.close();
         }
@@ -296,6 +307,7 @@ impl Shard {
         };
         self.counters.segments += 1;
         let vantage = self.vantages.intern(segment.vantage);
+        self.places.note(segment, vantage, scope);
         let (key, forward) = self.key(scope, segment);
         let direction = usize::from(!forward);
         let arrival = Arrival { key, direction, vantage, segment, guess };
@@ -308,6 +320,20 @@ impl Shard {
             return;
         }
         self.work(id, direction, vantage, segment);
+    }
+
+    /// Counts a segment of a flow that has told all it could; false if it is another, and then nothing was done.
+    fn move_on(&mut self, time: Timestamp, segment: &Usual) -> bool {
+        let Usual { vantage, src, dst, tcp, payload_len, ip_len } = *segment;
+        let Some((vantage, scope)) = self.places.get(vantage) else { return false };
+        let (ends, direction) = if src <= dst { ([src, dst], 0) } else { ([dst, src], 1) };
+        let next = NextSegment { time, scope, vantage, ends, direction, tcp, payload_len, ip_len };
+        let written = self.settings.update_ns.is_none();
+        let moved = self.table.move_on(&next, |data| {
+            matches!(data.work, Work::Settled(_)) && (written || !data.settled)
+        });
+        self.counters.segments += u64::from(moved);
+        moved
     }
 
     /// Lets the flow's session read a segment, and keeps the books of all sessions.
@@ -358,30 +384,42 @@ impl Shard {
             return;
         }
         let mut ended = std::mem::take(&mut self.ended);
-        for mut flow in ended.drain(..) {
-            let before = flow.data.session_bytes;
-            if let Work::Settled(settled) = &flow.data.work {
-                self.settled_bytes = self.settled_bytes.saturating_sub(settled.bytes);
-            }
-            let over = matches!(flow.state, State::Closed | State::Reset);
-            if close(&mut flow, if over { Close::Over } else { Close::End }) {
-                self.sessions -= 1;
-                self.account(before, 0);
-            }
-            if let Some(measurer) = &mut self.measurer {
-                measurer.count(&self.settings, &self.vantages, &mut flow, true);
-            }
-            let event = self.settings.update_ns.map(|_| "end");
-            let (summary, steps) = match std::mem::take(&mut flow.data.work) {
-                Work::Settled(settled) => (settled.summary, settled.steps),
-                _ => (Summary::default(), Vec::new()),
-            };
-            summary.reached.count(&mut self.counters);
-            let record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
-            self.counters.count_verdict(record.encryption);
-            emit(Emitted { record, steps });
+        for flow in ended.drain(..) {
+            self.end(flow, emit);
         }
         self.ended = ended;
+    }
+
+    /// Ends every flow.
+    fn drain(&mut self, emit: &mut dyn FnMut(Emitted)) {
+        for flow in self.table.take_all() {
+            self.end(flow, emit);
+        }
+    }
+
+    /// Writes the last record of a flow.
+    fn end(&mut self, mut flow: Flow<Data>, emit: &mut dyn FnMut(Emitted)) {
+        let before = flow.data.session_bytes;
+        if let Work::Settled(settled) = &flow.data.work {
+            self.settled_bytes = self.settled_bytes.saturating_sub(settled.bytes);
+        }
+        let over = matches!(flow.state, State::Closed | State::Reset);
+        if close(&mut flow, if over { Close::Over } else { Close::End }) {
+            self.sessions -= 1;
+            self.account(before, 0);
+        }
+        if let Some(measurer) = &mut self.measurer {
+            measurer.count(&self.settings, &self.vantages, &mut flow, true);
+        }
+        let event = self.settings.update_ns.map(|_| "end");
+        let (summary, steps) = match std::mem::take(&mut flow.data.work) {
+            Work::Settled(settled) => (settled.summary, settled.steps),
+            _ => (Summary::default(), Vec::new()),
+        };
+        summary.reached.count(&mut self.counters);
+        let record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
+        self.counters.count_verdict(record.encryption);
+        emit(Emitted { record, steps });
     }
 
     /// Live: a record for every flow that settled or moved data since its last one.

@@ -27,6 +27,7 @@ impl Engine {
         old.session_bytes_max = settings.session_bytes_max;
         old.context = settings.context;
         old.update_ns = settings.update_ns;
+        shard.places.clear();
         shard.bound_memory();
     }
 }

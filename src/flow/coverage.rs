@@ -7,7 +7,7 @@ const HOLES_MAX: usize = 3;
 const LOOKBACK: u32 = 1 << 30;
 
 /// Sequence space seen, as an outer range and the holes in it. 32-bit arithmetic wraps as TCP does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     start: u32,
     end: u32,
@@ -20,7 +20,7 @@ pub struct Coverage {
 }
 
 /// What is missing in a range.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Holes {
     list: [(u32, u32); HOLES_MAX],
     count: u8,
@@ -69,6 +69,20 @@ impl Coverage {
             return Seen::New;
         }
         if filled { Seen::New } else { Seen::Again }
+    }
+
+    /// Adds `length` sequence numbers from `seq` if that is none, or if they join a range without holes at its end; else
+    /// false, and nothing is done.
+    pub fn extend(&mut self, seq: u32, length: u32) -> bool {
+        if length == 0 {
+            return true;
+        }
+        if !self.begun || seq != self.end || !self.is_gapless() {
+            return false;
+        }
+        self.long |= self.end.wrapping_sub(self.start) >= LOOKBACK;
+        self.end = seq.wrapping_add(length);
+        true
     }
 
     /// The first number, or of a long range the first that is looked back on.
@@ -239,6 +253,28 @@ mod tests {
         assert_eq!(c.holes(), 1);
         assert_eq!(c.add(seq, 10), Seen::New);
         assert!(c.is_gapless());
+    }
+
+    #[test]
+    fn extending_is_adding_at_the_end() {
+        for length in [0, 1, 1400, 1 << 29] {
+            let mut added = Coverage::default();
+            assert_eq!(added.extend(5, length), length == 0, "nothing was seen");
+            added.add(5, 10);
+            for seq in [5, 14, 15, 16] {
+                let (mut a, mut b) = (added.clone(), added.clone());
+                let extended = a.extend(seq, length);
+                assert_eq!(extended, length == 0 || seq == 15, "{seq} {length}");
+                if length > 0 && extended {
+                    assert_eq!(b.add(seq, length), Seen::New);
+                }
+                assert_eq!(extended, extended && a == b);
+            }
+        }
+        let mut torn = Coverage::default();
+        torn.add(5, 10);
+        torn.add(20, 10);
+        assert!(!torn.extend(30, 1), "holes are looked at");
     }
 
     #[test]

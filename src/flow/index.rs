@@ -30,6 +30,11 @@ impl Index {
         }
     }
 
+    /// The place of a key of IPv4, given as its parts: the lower end first.
+    pub(super) fn get_v4(&self, ends: [(u32, u16); 2], scope: u16, transport: u8) -> Option<u32> {
+        self.v4.get(&packed_v4(ends, scope, transport)).copied()
+    }
+
     /// Puts a key at a place; returns where it was before.
     pub(super) fn insert(&mut self, key: &FlowKey, at: u32) -> Option<u32> {
         match Packed::from(key) {
@@ -55,20 +60,30 @@ impl Index {
 
 impl From<&FlowKey> for Packed {
     fn from(key: &FlowKey) -> Self {
-        let [ports_a, ports_b] = [key.a.port(), key.b.port()].map(u64::from);
-        let (scope, transport) = (u64::from(key.scope.0), u64::from(key.transport.number()));
-        let rest = ports_a << 48 | ports_b << 32 | scope << 8 | transport;
         match (key.a.ip(), key.b.ip()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let addresses = u64::from(a.to_bits()) << 32 | u64::from(b.to_bits());
-                Self::V4(u128::from(addresses) << 64 | u128::from(rest))
+                let ends = [(a.to_bits(), key.a.port()), (b.to_bits(), key.b.port())];
+                Self::V4(packed_v4(ends, key.scope.0, key.transport.number()))
             }
             (a, b) => {
+                let ports = [key.a.port(), key.b.port()];
+                let rest = packed_rest(ports, key.scope.0, key.transport.number());
                 let [[a1, a0], [b1, b0]] = [a, b].map(halves);
                 Self::V6([a1, a0, b1, b0, rest])
             }
         }
     }
+}
+
+fn packed_v4(ends: [(u32, u16); 2], scope: u16, transport: u8) -> u128 {
+    let [(a, port_a), (b, port_b)] = ends;
+    let addresses = u64::from(a) << 32 | u64::from(b);
+    u128::from(addresses) << 64 | u128::from(packed_rest([port_a, port_b], scope, transport))
+}
+
+fn packed_rest(ports: [u16; 2], scope: u16, transport: u8) -> u64 {
+    let [a, b] = ports.map(u64::from);
+    a << 48 | b << 32 | u64::from(scope) << 8 | u64::from(transport)
 }
 
 /// Both halves of an address. One packet never mixes the families.

@@ -16,7 +16,7 @@ mod vantage;
 pub use coverage::{Coverage, Seen};
 pub use roles::first_guess;
 pub use stream::{Gap, HELD_SEGMENTS_MAX, Pushed, Stream};
-pub use table::{Arrival, FlowId, FlowTable, Limits, TableCounters};
+pub use table::{Arrival, FlowId, FlowTable, Limits, NextSegment, TableCounters};
 pub use vantage::{VantageId, VantageTable};
 
 use crate::model::{FlowKey, Origin, Roles, Segment, Side, State, TcpHeader, Timestamp, Transport};
@@ -252,6 +252,30 @@ impl<T> Flow<T> {
         } else if self.state == State::Open && self.directions.iter().all(|d| d.fin) {
             self.state = State::Closed;
         }
+    }
+
+    /// What [`Self::count`] does with a segment that joins what was seen, and changes no state. False, and nothing is done,
+    /// if it is another.
+    fn move_on(&mut self, next: &NextSegment) -> bool {
+        let control = TcpHeader::SYN | TcpHeader::FIN | TcpHeader::RST;
+        if self.state != State::Open || next.tcp.flags & control != 0 {
+            return false;
+        }
+        let Some(dir) = self.directions.get_mut(next.direction) else { return false };
+        let tally = &mut dir.main;
+        let known = tally.vantage == next.vantage && tally.packets > 0;
+        if !known || !tally.coverage.extend(next.tcp.seq, next.payload_len) {
+            return false;
+        }
+        tally.packets += 1;
+        tally.bytes += u64::from(next.ip_len);
+        tally.payload += u64::from(next.payload_len);
+        if next.tcp.has(TcpHeader::ACK) {
+            dir.acknowledge(next.tcp.ack);
+        }
+        self.first = self.first.min(next.time);
+        self.last = self.last.max(next.time);
+        true
     }
 
     /// Whether `vantage` is the one that first delivered `direction`.

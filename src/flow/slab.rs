@@ -1,7 +1,5 @@
 //! Flows' places, in blocks: the table grows without moving what is there, so that it never needs twice its size.
 
-use std::mem;
-
 /// Places by number, handed out in order.
 #[derive(Debug)]
 pub(super) struct Slab<S> {
@@ -45,11 +43,6 @@ impl<S> Slab<S> {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
         self.blocks.iter_mut().flatten()
     }
-
-    /// All of them, in order, taken out.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = S> + use<S> {
-        mem::take(&mut self.blocks).into_iter().flatten()
-    }
 }
 
 /// Places in a block.
@@ -69,7 +62,5 @@ mod tests {
             assert_eq!(slab.get_mut(at).copied(), Some(at));
         }
         assert!(slab.iter_mut().map(|at| *at).eq(0..3 * BLOCK_SLOTS + 5));
-        assert!(slab.drain().eq(0..3 * BLOCK_SLOTS + 5));
-        assert_eq!(slab.len(), 0);
     }
 }

@@ -1,7 +1,9 @@
 //! The flow table: fixed capacity, one entry per connection, aged by packet time on a timer wheel.
 
 use super::{Direction, Flow, SEQUENCE_DISTANCE_MAX, VantageId, index::Index, slab::Slab};
-use crate::model::{FlowKey, Origin, Roles, Segment, State, TcpHeader, Timestamp, Transport};
+use crate::model::{
+    FlowKey, Origin, Roles, ScopeId, Segment, State, TcpHeader, Timestamp, Transport,
+};
 
 /// A flow's place in the table; valid until the flow ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,27 @@ pub struct Arrival<'s, 'a> {
     pub segment: &'s Segment<'a>,
     /// First guess, asked for new flows only: is the sender the client, and how sure.
     pub guess: fn(&Segment<'_>) -> (bool, Roles),
+}
+
+/// A TCP segment over IPv4 as integers.
+#[derive(Clone, Copy, Debug)]
+pub struct NextSegment {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Source domain.
+    pub scope: ScopeId,
+    /// Where it was copied.
+    pub vantage: VantageId,
+    /// Both ends as in a [`FlowKey`], the lower one first.
+    pub ends: [(u32, u16); 2],
+    /// Direction: 0 from the first end, 1 from the second.
+    pub direction: usize,
+    /// TCP header fields.
+    pub tcp: TcpHeader,
+    /// Payload length; all of it was captured.
+    pub payload_len: u32,
+    /// Length of the IP packet.
+    pub ip_len: u32,
 }
 
 /// Flows by key.
@@ -185,6 +208,16 @@ impl<T: Default> FlowTable<T> {
         Some(FlowId(slot))
     }
 
+    /// Counts the next segment of a TCP flow over IPv4 that `is_over` says is only counted, and that is open and was seen
+    /// from this vantage before, without a gap. False if anything else may be the case: then nothing was done, and
+    /// [`Self::arrive`] has to look.
+    pub fn move_on(&mut self, next: &NextSegment, is_over: impl FnOnce(&T) -> bool) -> bool {
+        let transport = Transport::Tcp.number();
+        let Some(at) = self.index.get_v4(next.ends, next.scope.0, transport) else { return false };
+        let flow = self.slots.get_mut(index(at)).and_then(|slot| slot.flow.as_mut());
+        flow.is_some_and(|flow| is_over(&flow.data) && flow.move_on(next))
+    }
+
     /// The flow at `id`.
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<T>> {
         self.slots.get_mut(index(id.0))?.flow.as_mut()
@@ -228,16 +261,18 @@ impl<T: Default> FlowTable<T> {
         }
     }
 
-    /// Ends every flow as it stands, in order of creation.
-    pub fn drain(&mut self, ended: &mut Vec<Flow<T>>) {
-        let from = ended.len();
-        ended.extend(self.slots.drain().filter_map(|slot| slot.flow));
-        if let Some(drained) = ended.get_mut(from..) {
-            drained.sort_by_key(|flow| flow.serial);
-        }
+    /// Every flow as it stands, in order of creation, out of the table, which is empty then. They are handed out one at a
+    /// time: no flow lies twice in memory.
+    pub fn take_all(&mut self) -> impl Iterator<Item = Flow<T>> + use<T> {
+        let mut slots = std::mem::replace(&mut self.slots, Slab::new());
         self.free.clear();
         self.index.clear();
         self.wheel.fill(NIL);
+        let flow = |at| slots.get(at).and_then(|slot: &Slot<T>| slot.flow.as_ref());
+        let mut order: Vec<(u64, usize)> =
+            (0..slots.len()).filter_map(|at| Some((flow(at)?.serial, at))).collect();
+        order.sort_unstable();
+        order.into_iter().filter_map(move |(_, at)| slots.get_mut(at)?.flow.take())
     }
 
     /// Flows alive.

@@ -8,6 +8,13 @@ use crate::model::Vantage;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VantageId(pub u16);
 
+impl VantageId {
+    /// Whether it stands for vantages that found no room in the table.
+    pub const fn is_crowded_out(self) -> bool {
+        self.0 == OTHERS.0
+    }
+}
+
 /// All vantages that found no room in the table.
 const OTHERS: VantageId = VantageId(u16::MAX);
 

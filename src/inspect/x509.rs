@@ -8,13 +8,16 @@ mod algorithms;
 mod certificate;
 mod date;
 mod extensions;
+mod memo;
 mod name;
 #[cfg(test)]
 mod tests;
 
+use std::{cell::RefCell, sync::Arc};
+
 use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 
-use self::certificate::Parsed;
+use self::{certificate::Parsed, memo::Memo};
 use crate::{
     bytes::Cursor,
     model::certificate::{
@@ -22,9 +25,20 @@ use crate::{
     },
 };
 
+thread_local! {
+    /// Of a pure function: what it says does not depend on it.
+    static MEMO: RefCell<Memo> = RefCell::default();
+}
+
 /// Reads the body of a Certificate message of TLS 1.2 and before (RFC 5246 section 7.4.2). Never fails: what cannot be
 /// read is missing, with its reason.
-pub fn read_chain(message: &[u8]) -> Chain {
+///
+/// Servers send the same chain again and again: those read last are remembered.
+pub fn read_chain(message: &[u8]) -> Arc<Chain> {
+    MEMO.with_borrow_mut(|memo| memo.chain(message))
+}
+
+fn read(message: &[u8]) -> Chain {
     let mut chain =
         Chain { bytes: u32::try_from(message.len()).unwrap_or(u32::MAX), ..Chain::default() };
     let read = message.get(..CHAIN_BYTES_MAX).unwrap_or(message);

@@ -23,11 +23,11 @@ pub enum Carrier {
 
 impl Ja4 {
     /// The fingerprint `text` without its first letter; `None` if it has another length or other characters.
-    pub fn new(text: &str) -> Option<Self> {
-        let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    pub fn new(text: &[u8]) -> Option<Self> {
+        let clean = text.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
         let mut whole = [b't'; JA4_BYTES];
         let (_, rest) = whole.split_first_mut()?;
-        (clean && text.len() == rest.len()).then(|| rest.copy_from_slice(text.as_bytes()))?;
+        (clean && text.len() == rest.len()).then(|| rest.copy_from_slice(text))?;
         Some(Self(whole))
     }
 

@@ -2,7 +2,8 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{AddrParseError, IpAddr, SocketAddr},
+    str::FromStr,
 };
 
 /// Transport protocol of a flow.
@@ -36,8 +37,56 @@ impl Transport {
     }
 }
 
-/// Address and port of one end.
-pub type Endpoint = SocketAddr;
+/// Address and port of one end. Smaller than a [`SocketAddr`], of which a packet's ends use two parts only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl Endpoint {
+    /// The end at `ip` and `port`.
+    pub const fn new(ip: IpAddr, port: u16) -> Self {
+        Self { ip, port }
+    }
+
+    /// Its address.
+    pub const fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// Its port; 0 where the protocol has none.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl<I: Into<IpAddr>> From<(I, u16)> for Endpoint {
+    fn from((ip, port): (I, u16)) -> Self {
+        Self { ip: ip.into(), port }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        text.parse().map(|address: SocketAddr| Self::new(address.ip(), address.port()))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// `10.0.0.1:5432`, `[fd00::1]:5432`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.ip, self.port).fmt(f)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A source domain (VPC or account): addresses are unique only within it. Index into the configured names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +136,7 @@ pub struct FlowKey {
 impl FlowKey {
     /// The key of a packet from `src` to `dst`, and whether `src` is the lower endpoint `a`.
     pub fn new(scope: ScopeId, transport: Transport, src: Endpoint, dst: Endpoint) -> (Self, bool) {
-        let forward = (src.ip(), src.port()) <= (dst.ip(), dst.port());
+        let forward = src <= dst;
         let (a, b) = if forward { (src, dst) } else { (dst, src) };
         (Self { scope, transport, a, b }, forward)
     }

@@ -1,5 +1,7 @@
 //! What a passive observer can know of a TLS handshake. Code points stay integers, so that an odd one is still reported.
 
+use std::sync::Arc;
+
 use super::{
     certificate::Chain,
     fingerprint::{Ja3, Ja4},
@@ -385,11 +387,11 @@ pub struct TlsFacts {
     /// Fingerprint of the first `ClientHello`.
     pub ja4: Option<Ja4>,
     /// The server's certificates as sent (hidden in TLS 1.3).
-    pub certificates: Option<Box<Chain>>,
+    pub certificates: Option<Arc<Chain>>,
     /// Why they were not read although they were sent in clear.
     pub certificate_cut: Option<CertificateCut>,
     /// The client's certificates as sent.
-    pub client_certificates: Option<Box<Chain>>,
+    pub client_certificates: Option<Arc<Chain>>,
     /// Why they were not read although they were sent in clear.
     pub client_certificate_cut: Option<CertificateCut>,
     /// Client's first clear alert, or the server's.

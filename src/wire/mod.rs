@@ -6,6 +6,7 @@
 //! | `ip`, `fragment` | the IP header; fragments put together |
 //! | `transport` | TCP, UDP, ESP |
 //! | `straight` | the usual stack, all at once |
+//! | `usual` | the most usual of all, for flows of which only counters move on |
 //! | `vxlan`, `geneve`, `tunnel` | what carries IP again; the first VXLAN or GENEVE layer names the vantage |
 //!
 //! Nothing is allocated per packet, except for IP fragments. Checksums are never looked at: mirrored copies are often cut,
@@ -23,16 +24,20 @@ mod straight;
 mod tests;
 mod transport;
 mod tunnel;
+mod usual;
 mod vxlan;
 
 use std::net::IpAddr;
 
-pub use self::link::link_supported;
 use self::{
     fragment::{Arrival, Key, Table, Whole},
     ip::{Packet, number},
     transport::Content,
     tunnel::Header,
+};
+pub use self::{
+    link::link_supported,
+    usual::{Usual, usual},
 };
 use crate::{
     bytes::Short,

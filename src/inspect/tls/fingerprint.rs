@@ -4,8 +4,6 @@
 //! (<https://github.com/FoxIO-LLC/ja4>, `technical_details/JA4.md`); both are under the BSD 3-Clause licence. Values of
 //! GREASE (RFC 8701) are left out of both.
 
-use std::fmt::Write as _;
-
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
@@ -35,39 +33,43 @@ pub(super) struct Offer<'a> {
 
 /// `ver,ciphers,extensions,groups,point formats` in decimal, hashed.
 pub(super) fn ja3(offer: &Offer<'_>) -> Ja3 {
-    let formats: Vec<u16> = offer.point_formats.iter().copied().map(u16::from).collect();
-    let mut text = offer.legacy.to_string();
-    for list in [&offer.ciphers, &offer.extensions, &offer.groups, &formats] {
-        text.push(',');
-        text.push_str(&joined(list, "-", |text, code| write!(text, "{code}")));
+    let mut text = Vec::with_capacity(TEXT_BYTES);
+    decimal(&mut text, offer.legacy);
+    for list in [&offer.ciphers, &offer.extensions, &offer.groups] {
+        text.push(b',');
+        joined(&mut text, list.iter().copied(), b'-', decimal);
     }
-    Ja3(Md5::digest(text.as_bytes()).into())
+    text.push(b',');
+    joined(&mut text, offer.point_formats.iter().copied().map(u16::from), b'-', decimal);
+    Ja3(Md5::digest(&text).into())
 }
 
 /// `a_b_c`, but for the letter of the carrier.
 pub(super) fn ja4(offer: &Offer<'_>) -> Option<Ja4> {
-    let named = if offer.extensions.contains(&SERVER_NAME) { 'd' } else { 'i' };
-    let [first, last] = alpn_ends(offer.alpn);
-    let hex = |list: &[u16]| joined(list, ",", |text, code| write!(text, "{code:04x}"));
-    let sorted = |mut list: Vec<u16>| {
-        list.sort_unstable();
-        list
-    };
-    let told = |kind: &u16| !matches!(*kind, SERVER_NAME | ALPN);
-    let kinds: Vec<u16> = offer.extensions.iter().copied().filter(told).collect();
-    let mut extensions = hex(&sorted(kinds));
+    let mut whole = Vec::with_capacity(TEXT_BYTES);
+    whole.extend_from_slice(version(offer).as_bytes());
+    whole.push(if offer.extensions.contains(&SERVER_NAME) { b'd' } else { b'i' });
+    two_digits(&mut whole, offer.ciphers.len());
+    two_digits(&mut whole, offer.extensions.len());
+    whole.extend_from_slice(&alpn_ends(offer.alpn));
+    let mut text = Vec::with_capacity(TEXT_BYTES);
+    let mut sorted = offer.ciphers.clone();
+    sorted.sort_unstable();
+    joined(&mut text, sorted.iter().copied(), b',', hexadecimal);
+    whole.push(b'_');
+    hash12(&mut whole, &text);
+    text.clear();
+    sorted.clear();
+    sorted.extend(offer.extensions.iter().filter(|kind| !matches!(**kind, SERVER_NAME | ALPN)));
+    sorted.sort_unstable();
+    joined(&mut text, sorted.iter().copied(), b',', hexadecimal);
     if !offer.signatures.is_empty() {
-        extensions.push('_');
-        extensions.push_str(&hex(&offer.signatures));
+        text.push(b'_');
+        joined(&mut text, offer.signatures.iter().copied(), b',', hexadecimal);
     }
-    Ja4::new(&format!(
-        "{}{named}{:02}{:02}{first}{last}_{}_{}",
-        version(offer),
-        offer.ciphers.len().min(COUNT_MAX),
-        offer.extensions.len().min(COUNT_MAX),
-        hash12(&hex(&sorted(offer.ciphers.clone()))),
-        hash12(&extensions),
-    ))
+    whole.push(b'_');
+    hash12(&mut whole, &text);
+    Ja4::new(&whole)
 }
 
 /// Whether a code is reserved for clients to test servers with.
@@ -99,46 +101,70 @@ fn version(offer: &Offer<'_>) -> &'static str {
 }
 
 /// First and last character of the first protocol, or of its hexadecimal form where one of them is no letter or digit.
-fn alpn_ends(alpn: Option<&[u8]>) -> [char; 2] {
-    let Some([first, .., last] | [first @ last]) = alpn else { return ['0'; 2] };
+fn alpn_ends(alpn: Option<&[u8]>) -> [u8; 2] {
+    let Some([first, .., last] | [first @ last]) = alpn else { return [b'0'; 2] };
     if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
-        return [char::from(*first), char::from(*last)];
+        return [*first, *last];
     }
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    [digit(first >> 4), digit(last & 0x0f)]
+    [digit(*first >> 4), digit(*last & 0x0f)]
 }
 
-fn hash12(text: &str) -> String {
+fn hash12(out: &mut Vec<u8>, text: &[u8]) {
     if text.is_empty() {
-        return "0".repeat(HASH_DIGITS);
+        out.extend_from_slice(&[b'0'; HASH_DIGITS]);
+        return;
     }
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(HASH_DIGITS / 2).fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ok = write!(text, "{byte:02x}");
-        text
-    })
+    for byte in Sha256::digest(text).iter().take(HASH_DIGITS / 2) {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0x0f)]);
+    }
 }
 
 fn joined(
-    list: &[u16],
-    separator: &str,
-    write: impl Fn(&mut String, u16) -> std::fmt::Result,
-) -> String {
-    let mut text = String::new();
-    for (at, code) in list.iter().enumerate() {
+    text: &mut Vec<u8>,
+    list: impl Iterator<Item = u16>,
+    separator: u8,
+    write: fn(&mut Vec<u8>, u16),
+) {
+    for (at, code) in list.enumerate() {
         if at > 0 {
-            text.push_str(separator);
+            text.push(separator);
         }
-        // Writing to a String cannot fail.
-        let _ok = write(&mut text, *code);
+        write(text, code);
     }
-    text
+}
+
+fn decimal(text: &mut Vec<u8>, code: u16) {
+    let digits = [code / 10_000, code / 1000 % 10, code / 100 % 10, code / 10 % 10, code % 10]
+        .map(|digit| b'0'.wrapping_add(digit.to_le_bytes()[0]));
+    let leading = digits.iter().take(4).take_while(|digit| **digit == b'0').count();
+    text.extend_from_slice(digits.get(leading..).unwrap_or_default());
+}
+
+fn hexadecimal(text: &mut Vec<u8>, code: u16) {
+    let [high, low] = code.to_be_bytes();
+    text.extend_from_slice(&[
+        digit(high >> 4),
+        digit(high & 0x0f),
+        digit(low >> 4),
+        digit(low & 0x0f),
+    ]);
+}
+
+/// A count, which two digits can say.
+fn two_digits(text: &mut Vec<u8>, count: usize) {
+    let count = u8::try_from(count).unwrap_or(u8::MAX).min(COUNT_MAX);
+    text.extend_from_slice(&[digit(count / 10), digit(count % 10)]);
+}
+
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0'.wrapping_add(nibble) } else { b'a'.wrapping_add(nibble).wrapping_sub(10) }
 }
 
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
-const COUNT_MAX: usize = 99;
+const COUNT_MAX: u8 = 99;
+/// Most hellos need less.
+const TEXT_BYTES: usize = 384;
 const HASH_DIGITS: usize = 12;
 
 #[cfg(test)]
@@ -200,7 +226,7 @@ mod tests {
             (Some(b"0\xab"), "3b"),
             (Some(b"\x30\x31\xab\xcd"), "3d"),
         ] {
-            assert_eq!(alpn_ends(alpn).iter().collect::<String>(), ends);
+            assert_eq!(alpn_ends(alpn), ends.as_bytes());
         }
     }
 

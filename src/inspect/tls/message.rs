@@ -1,6 +1,6 @@
 //! Puts handshake messages together from fragments, keeping only what is read (RFC 8446 section 4, RFC 5246 7.4).
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     hello::{ClientHello, ServerHello},
@@ -27,7 +27,7 @@ pub(in crate::inspect) struct Heard {
     /// `Certificate` seen; whether it held one.
     pub(in crate::inspect) certificate: Option<bool>,
     /// The certificates in it: read once, when the message was complete.
-    pub(in crate::inspect) chain: Option<Box<Chain>>,
+    pub(in crate::inspect) chain: Option<Arc<Chain>>,
     /// Why there is no chain although the message was sent.
     pub(in crate::inspect) certificate_cut: Option<CertificateCut>,
     pub(in crate::inspect) certificate_request: bool,
@@ -212,7 +212,7 @@ impl Heard {
             CERTIFICATE if self.certificate.is_none() => {
                 if complete {
                     self.certificate = Some(holds_certificate(kept).unwrap_or(false));
-                    self.chain = Some(Box::new(x509::read_chain(kept)));
+                    self.chain = Some(x509::read_chain(kept));
                 } else {
                     self.cut(kind, kept, CertificateCut::Size);
                 }

@@ -32,7 +32,7 @@ fn message(certificates: &[&[u8]]) -> Vec<u8> {
 
 fn leaf(der: &[u8]) -> (Certificate, Vec<&'static str>) {
     let chain = read_chain(&message(&[der]));
-    (chain.leaf.expect("a certificate"), chain.reasons.names().collect())
+    (chain.leaf.clone().expect("a certificate"), chain.reasons.names().collect())
 }
 
 /// One DER element.

@@ -39,6 +39,7 @@ fn the_usual_stacks_go_the_straight_way() {
         {
             let frame = Frame { time: Timestamp(0), link, wire_len: 0, bytes: &bytes };
             assert!(straight::decode(&frame).is_some(), "{link:?} {inner}");
+            assert_eq!(usual(&frame).is_some(), inner == INNER, "{link:?}");
         }
     }
 }
@@ -71,6 +72,31 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_taken_for_usual_is_what_the_loop_tells(
+        link in links(),
+        bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), mutated()],
+    ) {
+        for link in [link, ETHERNET, Link::Mirror { source: SOURCE }] {
+            let frame = Frame { time: Timestamp(0), link, wire_len: 0, bytes: &bytes };
+            let Some(usual) = usual(&frame) else { continue };
+            let mut decoder = Decoder::default();
+            let segment = decoder.decode_any(&frame).unwrap();
+            let v4 = |(bits, port)| Endpoint::new(std::net::Ipv4Addr::from_bits(bits).into(), port);
+            let vantage = usual.vantage.map(|(source, vni)| Vantage {
+                source: std::net::Ipv4Addr::from_bits(source).into(),
+                vni,
+            });
+            prop_assert_eq!(segment.vantage, vantage);
+            prop_assert_eq!((segment.transport, segment.endpoint_id), (Transport::Tcp, 0));
+            prop_assert_eq!((segment.src, segment.dst), (v4(usual.src), v4(usual.dst)));
+            prop_assert_eq!(segment.tcp, Some(usual.tcp));
+            prop_assert_eq!(segment.payload_len, usual.payload_len);
+            prop_assert_eq!(segment.payload.len(), usual.payload_len as usize);
+            prop_assert_eq!(segment.ip_len, usual.ip_len);
+        }
+    }
 
     #[test]
     fn the_straight_way_tells_what_the_loop_tells(
