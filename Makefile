@@ -41,11 +41,11 @@ unit: ## unit tests and the suite, with and without live features
 fuzz-smoke: ## each fuzz target for a short time
 	@tests/fuzz/smoke.sh
 
-bench: ## benchmarks with a table of ns per packet
-	$(CARGO) bench
+bench: ## ns per packet by stage, and the whole process beside tcpdump on captures made for it
+	$(CARGO) bench --no-default-features --bench packets --bench whole
 
 bench-smoke: ## benchmarks run once, so that they cannot rot
-	$(CARGO) bench --profile dev --bench packets -- --test
+	$(CARGO) bench --profile dev --no-default-features --bench packets --bench whole -- --test
 
 lab: ## remake captures/ from real servers in network namespaces (root)
 	$(SUDO) tests/lab/lab.py all
