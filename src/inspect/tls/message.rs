@@ -173,7 +173,7 @@ impl Message {
         let Self { head: [kind, ..], length, kept, mended, .. } = std::mem::take(self);
         heard.message(kind, &kept, length);
         if let Some(chain) = heard.chain.as_mut().filter(|_| mended) {
-            chain.reasons.add(Reason::ListLengthWrong);
+            Arc::make_mut(chain).reasons.add(Reason::ListLengthWrong);
         }
     }
 

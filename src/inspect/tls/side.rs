@@ -468,7 +468,7 @@ impl SideReader {
                 self.heard.as_server |= self.sslv2.server_hello.is_some();
                 if let Some(der) = self.sslv2.take_certificate() {
                     self.heard.certificate = Some(true);
-                    self.heard.chain = Some(Box::new(x509::read_certificate(&der)));
+                    self.heard.chain = Some(x509::read_certificate(&der).into());
                 }
             }
             Fit::No => {

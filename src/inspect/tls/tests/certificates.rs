@@ -148,7 +148,7 @@ fn the_certificate_of_sslv2_is_read_in_any_segments() {
                 continue;
             }
             let chain = facts.certificates.unwrap();
-            let leaf = chain.leaf.unwrap();
+            let leaf = chain.leaf.as_ref().unwrap();
             assert_eq!((chain.sent, chain.links.len()), (1, 1));
             assert_eq!((leaf.key.kind, leaf.key.bits), (Some("rsa"), Some(1024)));
             assert!(leaf.not_after.is_some() && chain.bytes as usize == RSA_1024.len());
