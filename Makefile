@@ -13,7 +13,7 @@ demo: ## build with few features and analyse a capture we ship
 	$(CARGO) run --quiet --no-default-features -- analyze captures/demo.pcap
 
 build: deps-build ## release binary with all features
-	$(CARGO) build --release
+	$(CARGO) build --release --all-features
 
 quick: fmt ## the fast loop: format, lint, unit tests and captures without live features
 	$(CARGO) clippy --no-default-features --all-targets -- -D warnings

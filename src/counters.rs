@@ -45,10 +45,14 @@ pub struct Counters {
     pub flows_peak: u64,
     /// Servers whose proven flows were forgotten to make room for others.
     pub servers_forgotten: u64,
+    /// Names heard of servers that were forgotten to make room for others.
+    pub names_forgotten: u64,
     /// Records of flows joined late that could not wait for evidence of other flows.
     pub records_hurried: u64,
     /// Flows that ended, by `encryption`.
     pub verdicts: [u64; Encryption::ALL.len()],
+    /// Answers of name services for which there was no room on their way to naming servers.
+    pub answers_dropped: u64,
     /// Periods of metrics that the control plane did not fetch in time.
     pub periods_dropped: u64,
     /// Records that an output could not take.
@@ -110,6 +114,7 @@ impl Counters {
             ("segments", self.segments),
             ("flows", self.table.flows),
             ("servers_forgotten", self.servers_forgotten),
+            ("names_forgotten", self.names_forgotten),
             ("records_hurried", self.records_hurried),
             ("flows_peak", self.flows_peak),
             ("evicted", self.table.evicted),
@@ -131,6 +136,7 @@ impl Counters {
             ("duplicates", self.duplicates),
             ("vantages_crowded_out", self.vantages_crowded_out),
             ("not_allowed", self.not_allowed),
+            ("answers_dropped", self.answers_dropped),
             ("periods_dropped", self.periods_dropped),
             ("records_dropped", self.records_dropped),
             ("config_reloads", self.config_reloads),

@@ -17,12 +17,12 @@
 //! | [`policy`] | whether a record matters, why, and what turns it off | `model` |
 //! | [`findings`] | edges that matter, and their life | `model`, `policy` |
 //! | [`alerts`] | which of their events are told, to whom, in which words | `model`, `policy`, `findings` |
-//! | [`enrich`] | what a record gains from other flows: control plane | `model` |
+//! | [`enrich`] | what a record gains from other flows: control plane | `model`, `inventory` |
 //! | [`inventory`] | who has which address, and since when | `model` |
 //! | [`clock`] | edge: the wall clock | `model` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `clock`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
 //! | `ec2` | edge: what an account holds, as the EC2 API tells it | `model`, `alerts` (how AWS is reached), `inventory`, `output` (the AWS chain) |
-//! | [`config`] | the configuration file: written, then validated | `model`, `policy`, `strength`, `alerts`, sections of `metrics` and `output` |
+//! | [`config`] | the configuration file: written, then validated | `model`, `inventory` (which tags), `policy`, `strength`, `alerts`, sections of `metrics` and `output` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    findings::{Event, EventKind, FindingEvidence, FindingState},
+    findings::{Event, EventKind, FindingEvidence, FindingState, Names},
     model::FindingId,
     policy::{Control, Remedies, Severity, Topic},
 };
@@ -33,6 +33,9 @@ pub struct Alert {
     pub server: String,
     /// An address of the server.
     pub server_address: String,
+    /// What people call the ends, and who answers for them.
+    #[serde(flatten)]
+    pub names: Names,
     /// Server port.
     pub port: u16,
     /// Detected protocol.
@@ -135,6 +138,7 @@ impl Alert {
             client_address: finding.client_address,
             server: finding.edge.server,
             server_address: finding.server_address,
+            names: finding.names,
             port: finding.edge.port,
             protocol: finding.edge.protocol,
             rule: finding.edge.rule,
@@ -164,6 +168,18 @@ impl Alert {
         }
     }
 
+    /// What people read for the client: a group as it is, a single resource by its name.
+    pub fn client_shown(&self) -> &str {
+        let name = self.names.client_name.as_deref();
+        name.filter(|_| self.client.starts_with("arn:")).unwrap_or(&self.client)
+    }
+
+    /// What people read for the server: its name where an inventory has one, else identity or address.
+    pub fn server_shown(&self) -> &str {
+        let known = self.names.server_name_source.as_deref() == Some("inventory");
+        self.names.server_name.as_deref().filter(|_| known).unwrap_or(&self.server)
+    }
+
     /// In a line.
     pub fn brief(&self) -> Brief {
         Brief {
@@ -172,8 +188,8 @@ impl Alert {
             at: self.at.clone(),
             id: self.id,
             scope: self.scope.clone(),
-            client: self.client.clone(),
-            server: self.server.clone(),
+            client: self.client_shown().to_owned(),
+            server: self.server_shown().to_owned(),
             port: self.port,
             protocol: self.protocol.clone(),
             rule: self.rule.clone(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Mute,
     targets::{
-        EventBridgeTarget, JsonLinesTarget, SecurityHubTarget, SnsTarget, SyslogTarget,
+        AwsAccess, EventBridgeTarget, JsonLinesTarget, SecurityHubTarget, SnsTarget, SyslogTarget,
         WebhookTarget,
     },
 };
@@ -22,6 +22,7 @@ pub struct AlertsConfig {
     /// Where alerts are told; none: nobody is told.
     pub channels: Vec<ChannelConfig>,
     /// Edges that are not told for a time.
+    #[schemars(extend("x-reload" = "live"))]
     pub mutes: Vec<MuteConfig>,
     /// Folder of what is not delivered yet; each channel has one below it.
     #[schemars(with = "String")]
@@ -191,6 +192,17 @@ impl ChannelConfig {
     /// What kind of target it has; none if it has none.
     pub fn kind(&self) -> Option<&'static str> {
         self.kinds().next()
+    }
+
+    /// How its AWS service is reached; none for other targets. A topic says where it is.
+    pub fn access(&self) -> Option<AwsAccess> {
+        if let Some(sns) = &self.sns {
+            let region = sns.topic_arn.split(':').nth(3).map(str::to_owned);
+            let region = sns.access.region.clone().or(region);
+            return Some(AwsAccess { region, ..sns.access.clone() });
+        }
+        let bus = self.eventbridge.as_ref().map(|target| &target.access);
+        bus.or_else(|| self.securityhub.as_ref().map(|target| &target.access)).cloned()
     }
 
     /// Whether people read it, and so it is grouped, limited and digested unless it is told otherwise.

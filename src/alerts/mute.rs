@@ -54,6 +54,11 @@ impl Mute {
         let name = |pattern: &Option<String>, text: &str| {
             pattern.as_ref().is_none_or(|pattern| fits(pattern, text))
         };
+        // What the wire calls a server mutes nothing: anybody may say it.
+        let names = &finding.names;
+        let known = names.server_name_source.as_deref() == Some("inventory");
+        let client = names.client_name.as_deref();
+        let server = names.server_name.as_deref().filter(|_| known);
         Date::of(now) <= self.until
             && self.finding.is_none_or(|id| id == finding.id || finding.aliases.contains(&id))
             && name(&self.config.scope, &edge.scope)
@@ -63,11 +68,11 @@ impl Mute {
             && self
                 .client
                 .as_ref()
-                .is_none_or(|end| end.holds(&edge.client, &finding.client_address))
+                .is_none_or(|end| end.holds(&edge.client, &finding.client_address, client))
             && self
                 .server
                 .as_ref()
-                .is_none_or(|end| end.holds(&edge.server, &finding.server_address))
+                .is_none_or(|end| end.holds(&edge.server, &finding.server_address, server))
     }
 
     const fn is_for_everything(&self) -> bool {
@@ -87,9 +92,12 @@ impl End {
         text.parse().map_or_else(|_| Self::Named(text.to_owned()), Self::In)
     }
 
-    fn holds(&self, name: &str, address: &str) -> bool {
+    fn holds(&self, name: &str, address: &str, known: Option<&str>) -> bool {
         match self {
-            Self::Named(pattern) => fits(pattern, name) || fits(pattern, address),
+            Self::Named(pattern) => {
+                let names = [Some(name), Some(address), known];
+                names.into_iter().flatten().any(|name| fits(pattern, name))
+            }
             Self::In(network) => [name, address]
                 .iter()
                 .any(|text| text.parse::<IpAddr>().is_ok_and(|ip| network.contains(ip))),

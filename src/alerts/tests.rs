@@ -54,6 +54,7 @@ pub(crate) fn event(kind: EventKind, severity: Severity, client: &str, s: u64) -
         bytes: 34_567,
         client_address: "10.0.0.5".to_owned(),
         server_address: "10.0.0.9".to_owned(),
+        names: crate::findings::Names::default(),
         evidence: vec![FindingEvidence {
             rule: "postgresql-sslrequest-refused".to_owned(),
             direction: "s2c".to_owned(),

@@ -158,7 +158,7 @@ fn clients(alert: &Alert, group: &[Brief]) -> String {
     names.sort_unstable();
     names.dedup();
     match names.len() {
-        0 | 1 => client(&alert.client),
+        0 | 1 => client(alert.client_shown()),
         n => format!("{n} clients"),
     }
 }
@@ -168,7 +168,7 @@ fn client(name: &str) -> String {
 }
 
 fn server(alert: &Alert) -> String {
-    at_port(&alert.server, alert.port)
+    at_port(alert.server_shown(), alert.port)
 }
 
 fn at_port(server: &str, port: u16) -> String {
@@ -203,13 +203,15 @@ fn opening(out: &mut String, alert: &Alert, group: &[Brief]) {
             }
         },
     );
-    for (name, address) in
-        [(&alert.client, &alert.client_address), (&alert.server, &alert.server_address)]
-    {
+    for (name, address) in [
+        (alert.client_shown(), &alert.client_address),
+        (alert.server_shown(), &alert.server_address),
+    ] {
         if name != address && !address.is_empty() && name != EVERY_CLIENT {
             line(out, &format!("{} was last seen as {}.", clean(name), clean(address)));
         }
     }
+    ends(out, alert);
     line(
         out,
         &format!(
@@ -220,6 +222,26 @@ fn opening(out: &mut String, alert: &Alert, group: &[Brief]) {
             clean(&alert.rule)
         ),
     );
+}
+
+/// What else is known of the ends.
+fn ends(out: &mut String, alert: &Alert) {
+    let names = &alert.names;
+    if let (Some(name), Some(source)) = (&names.server_name, &names.server_name_source)
+        && source != "inventory"
+    {
+        let how = match source.as_str() {
+            "dns" => "a name service answers with this address",
+            "sni" => "asked for in TLS",
+            _ => "asked for in requests",
+        };
+        line(out, &format!("Clients call the server {} ({how}).", clean(name)));
+    }
+    for (end, owner) in [("client", &names.client_owner), ("server", &names.server_owner)] {
+        if let Some(owner) = owner {
+            line(out, &format!("Owner of the {end}: {}.", clean(owner)));
+        }
+    }
 }
 
 fn facts(out: &mut String, alert: &Alert) {

@@ -7,6 +7,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -17,13 +18,13 @@ use super::{
     args::{self as arguments, EngineArgs},
     colors, complain,
     filter::Filter,
-    is_broken_pipe, print,
+    is_broken_pipe, naming, print,
 };
 use crate::{
     config::Config,
     counters::Counters,
     engine::{Emitted, Engine},
-    enrich::Servers,
+    enrich::Enrichment,
     ingest::{
         CaptureFile, CaptureInput, Input, Progress, Source, SourceError,
         discover::{Place, discover},
@@ -99,6 +100,8 @@ struct Run<'a> {
     args: &'a AnalyzeArgs,
     config: Config,
     report: Report,
+    /// Who has which address.
+    names: Arc<crate::inventory::Inventory>,
     inventory: Option<Inventory>,
     outputs: Vec<Output>,
     found: bool,
@@ -123,6 +126,7 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
     }
     let mut run = Run {
         args,
+        names: Arc::new(naming::offline(&settings.config)?),
         config: settings.config,
         report: Report::default(),
         inventory: args.inventory.then(Inventory::default),
@@ -151,18 +155,19 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
 impl Run<'_> {
     /// Reads every input.
     fn read_all(&mut self, inputs: &[CaptureInput]) {
-        let mut joined: Option<(Engine, Servers)> = None;
+        let mut joined: Option<(Engine, Enrichment)> = None;
         let progress = Progress::new(inputs);
         for input in inputs {
             if self.done.get() {
                 break;
             }
             self.report.captures.push(input.capture.clone());
-            let (mut engine, mut servers) = joined.take().unwrap_or_else(|| {
+            let (mut engine, mut enrichment) = joined.take().unwrap_or_else(|| {
                 let settings = arguments::engine(&self.config, Some(input.capture.clone()));
-                (Engine::new(settings), Servers::default())
+                let heard = self.config.inventory.heard_names;
+                (Engine::new(settings), Enrichment::new(self.names.clone(), heard))
             });
-            for error in self.read(input, &mut engine, &mut servers, progress.as_ref()) {
+            for error in self.read(input, &mut engine, &mut enrichment, progress.as_ref()) {
                 match &progress {
                     Some(bar) => bar.suspend(|| complain(&error.to_string())),
                     None => complain(&error.to_string()),
@@ -170,9 +175,9 @@ impl Run<'_> {
                 self.failed = true;
             }
             if self.args.join {
-                joined = Some((engine, servers));
+                joined = Some((engine, enrichment));
             } else {
-                self.finish((engine, servers));
+                self.finish((engine, enrichment));
             }
         }
         if let Some(joined) = joined {
@@ -187,24 +192,25 @@ impl Run<'_> {
         &mut self,
         input: &CaptureInput,
         engine: &mut Engine,
-        servers: &mut Servers,
+        enrichment: &mut Enrichment,
         progress: Option<&Progress>,
     ) -> Vec<SourceError> {
         // The run is lent to the closure, so the flag is watched through a copy.
         let done = Rc::clone(&self.done);
         read(input, engine, progress, &done, &mut |emitted| {
-            servers.take(emitted.record, &mut |record| self.take(record));
+            enrichment.take(&emitted.answers, emitted.record, &mut |record| self.take(record));
         })
     }
 
-    fn finish(&mut self, (mut engine, mut servers): (Engine, Servers)) {
+    fn finish(&mut self, (mut engine, mut enrichment): (Engine, Enrichment)) {
         engine.finish(&mut |emitted| {
-            servers.take(emitted.record, &mut |record| self.take(record));
+            enrichment.take(&emitted.answers, emitted.record, &mut |record| self.take(record));
         });
-        servers.finish(&mut |record| self.take(record));
+        enrichment.finish(&mut |record| self.take(record));
         self.report.add_counters(&Counters {
-            servers_forgotten: servers.forgotten,
-            records_hurried: servers.hurried,
+            servers_forgotten: enrichment.servers.forgotten,
+            records_hurried: enrichment.servers.hurried,
+            names_forgotten: enrichment.names.forgotten,
             ..engine.counters()
         });
     }

@@ -1,9 +1,12 @@
 //! `cleartap check`: is the configuration in order, what is in effect, and where does it come from?
 
+mod probes;
+
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
+use self::probes::{PROBES, Tried};
 use super::{EXIT_INPUT, EXIT_OK, EXIT_USAGE, args::EngineArgs, complain, print};
 use crate::config::{ConfigError, Settings, load};
 
@@ -29,73 +32,6 @@ enum Format {
     Text,
     /// One JSON object
     Json,
-}
-
-/// Something outside that a configuration needs, tried without harm. An output with an API adds its own to [`PROBES`].
-pub(super) trait Probe: Sync {
-    /// Which output: its section in the file.
-    fn section(&self) -> &'static str;
-    /// Tries it; nothing where the section is not in use.
-    fn try_it(&self, settings: &Settings) -> Vec<Tried>;
-}
-
-/// One thing that was tried.
-#[derive(Debug, serde::Serialize)]
-pub(super) struct Tried {
-    /// What: `identity`, `cloudwatch:PutMetricData`, `endpoint reachable`.
-    pub(super) what: String,
-    /// Whether it went well.
-    pub(super) ok: bool,
-    /// What was found, or what is wrong and what to do.
-    pub(super) found: String,
-}
-
-/// Every probe. Those of the alert outputs join here.
-const PROBES: &[&dyn Probe] = &[
-    #[cfg(feature = "aws")]
-    &cloudwatch::CloudWatchProbe,
-];
-
-/// CloudWatch.
-#[cfg(feature = "aws")]
-mod cloudwatch {
-    use super::{Probe, Settings, Tried};
-    use crate::output::{Fault, cloudwatch::CloudWatch};
-
-    pub(super) struct CloudWatchProbe;
-
-    impl Probe for CloudWatchProbe {
-        fn section(&self) -> &'static str {
-            "cloudwatch"
-        }
-
-        fn try_it(&self, settings: &Settings) -> Vec<Tried> {
-            let config = &settings.config.cloudwatch;
-            if !config.enabled {
-                return Vec::new();
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let tried = |what: &str, result: Result<String, String>| {
-                let ok = result.is_ok();
-                let found = result.unwrap_or_else(|wrong| wrong);
-                Tried { what: what.to_owned(), ok, found }
-            };
-            match runtime {
-                Err(error) => vec![tried("start", Err(error.to_string()))],
-                Ok(runtime) => runtime.block_on(async {
-                    let identity = CloudWatch::identity(config).await;
-                    let reached = match CloudWatch::connect(config).await {
-                        Ok(client) => client.probe().await.map_err(|fault| match fault {
-                            Fault::Credentials(told) => format!("not allowed: {told}"),
-                            Fault::Invalid(told) | Fault::Later(told) => told,
-                        }),
-                        Err(error) => Err(error.to_string()),
-                    };
-                    vec![tried("identity", identity), tried("cloudwatch:PutMetricData", reached)]
-                }),
-            }
-        }
-    }
 }
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {

@@ -273,8 +273,12 @@ fn listed(path: &Path, args: &ListArgs) -> anyhow::Result<String> {
             f.state.name().to_owned(),
             f.action.name().to_owned(),
             clean(&f.edge.protocol),
-            clean(&f.edge.client),
-            format!("{}:{}", clean(&f.edge.server), f.edge.port),
+            clean(shown(&f.edge.client, f.names.client_name.as_deref())),
+            format!(
+                "{}:{}",
+                clean(shown(&f.edge.server, f.names.server_name.as_deref())),
+                f.edge.port
+            ),
             f.flows.to_string(),
             f.bytes.to_string(),
             clean(&f.credentials.join(" ")),
@@ -287,11 +291,16 @@ fn listed(path: &Path, args: &ListArgs) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// An ARN is long: its name says as much in a list.
+fn shown<'a>(identity: &'a str, name: Option<&'a str>) -> &'a str {
+    name.filter(|_| identity.starts_with("arn:")).unwrap_or(identity)
+}
+
 /// Beginning of an id in the list.
 const ID_CHARS_SHOWN: usize = 12;
 
 /// Every field, in the order of columns and lines.
-const FIELDS: [&str; 29] = [
+const FIELDS: [&str; 34] = [
     "id",
     "state",
     "severity",
@@ -299,8 +308,13 @@ const FIELDS: [&str; 29] = [
     "scope",
     "client",
     "client_address",
+    "client_name",
+    "client_owner",
     "server",
     "server_address",
+    "server_name",
+    "server_name_source",
+    "server_owner",
     "port",
     "protocol",
     "rule",

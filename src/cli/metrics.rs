@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "edge: reads a file of records")]
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     fmt::Write as _,
     fs::File,
@@ -14,14 +15,16 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use super::{
-    EXIT_OK,
-    args::{BadConfig, environment, flag},
-    print,
+    EXIT_INPUT, EXIT_OK,
+    args::{self, BadConfig, environment, flag},
+    complain, print,
 };
 use crate::{
-    config::{Sources, load},
-    ingest::error::shown,
+    config::{Config, Sources, load},
+    engine::{Emitted, Engine},
+    ingest::{discover, error::shown},
     metrics::{Dimension, Expected, METRICS, PRICES, estimate},
+    model::record::Record,
 };
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +38,9 @@ pub(super) enum MetricsCommand {
 /// Arguments of `metrics cost`.
 #[derive(Debug, Args)]
 pub(super) struct CostArgs {
+    /// Count scopes, protocols and services in these captures (pcap, pcapng, folders, -)
+    #[arg(value_name = "CAPTURE", conflicts_with_all = ["records", "scopes", "protocols"])]
+    captures: Vec<PathBuf>,
     /// Count scopes, protocols and services in these records (as `run` and `analyze --flows` write them)
     #[arg(long, value_name = "FLOWS.jsonl", conflicts_with_all = ["scopes", "protocols"])]
     records: Option<PathBuf>,
@@ -75,9 +81,16 @@ fn cost(args: &CostArgs) -> anyhow::Result<u8> {
         environment: environment(),
         flags: flags.into_iter().flatten().collect(),
     };
-    let config = load(&sources).map_err(BadConfig)?.config.metrics;
+    let settings = load(&sources).map_err(BadConfig)?;
+    let config = &settings.config.metrics;
+    let mut code = EXIT_OK;
     let expected = match &args.records {
-        Some(path) => Expected { sensors: args.sensors, ..read(path)? },
+        Some(path) => read(path)?.expected(args.sensors),
+        None if !args.captures.is_empty() => {
+            let (seen, failed) = captures(&args.captures, &settings.config);
+            code = if failed { EXIT_INPUT } else { EXIT_OK };
+            seen.expected(args.sensors)
+        }
         None => Expected {
             scopes: args.scopes,
             protocols: args.scopes.saturating_mul(args.protocols),
@@ -109,7 +122,70 @@ fn cost(args: &CostArgs) -> anyhow::Result<u8> {
         PRICES.source,
     );
     print(&text)?;
-    Ok(EXIT_OK)
+    Ok(code)
+}
+
+/// The values that dimensions take.
+#[derive(Debug, Default)]
+struct Seen {
+    scopes: BTreeSet<String>,
+    protocols: BTreeSet<(String, Option<String>)>,
+    services: BTreeSet<(String, Option<String>)>,
+    versions: BTreeSet<Option<String>>,
+}
+
+impl Seen {
+    fn add(&mut self, line: Line) {
+        if matches!(line.encryption.as_str(), "plaintext" | "partial") {
+            self.protocols.insert((line.scope.clone(), line.app));
+            self.services.insert((line.scope.clone(), line.expected_service));
+        } else if let Some(tls) = line.tls {
+            self.versions.insert(tls.version);
+        }
+        self.scopes.insert(line.scope);
+    }
+
+    fn expected(&self, sensors: u64) -> Expected {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Expected {
+            scopes: count(self.scopes.len()),
+            protocols: count(self.protocols.len()),
+            services: count(self.services.len()),
+            tls_versions: count(self.versions.len()),
+            sensors,
+        }
+    }
+}
+
+/// What counts of captures; true if some could not be read.
+fn captures(paths: &[PathBuf], config: &Config) -> (Seen, bool) {
+    let found = discover(paths);
+    found.errors.iter().for_each(|error| complain(&error.to_string()));
+    let mut failed = !found.errors.is_empty();
+    let mut seen = Seen::default();
+    for input in &found.captures {
+        let mut engine = Engine::new(args::engine(config, None));
+        let mut take = |emitted: Emitted| seen.add(Line::from(&emitted.record));
+        for error in super::analyze::read(input, &mut engine, None, &Cell::new(false), &mut take) {
+            complain(&error.to_string());
+            failed = true;
+        }
+        engine.finish(&mut take);
+    }
+    (seen, failed)
+}
+
+impl From<&Record> for Line {
+    fn from(record: &Record) -> Self {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Self {
+            scope: record.scope.to_string(),
+            encryption: record.encryption.to_owned(),
+            app: text(record.app),
+            expected_service: text(record.expected_service),
+            tls: record.tls.as_ref().map(|tls| Tls { version: text(tls.version) }),
+        }
+    }
 }
 
 /// What counts of a record.
@@ -127,32 +203,18 @@ struct Tls {
     version: Option<String>,
 }
 
-fn read(path: &Path) -> anyhow::Result<Expected> {
+fn read(path: &Path) -> anyhow::Result<Seen> {
     let file =
         File::open(path).with_context(|| format!("--records: {} cannot be read", shown(path)))?;
-    let (mut scopes, mut protocols, mut services, mut versions) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut seen = Seen::default();
     for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let place = || format!("--records: {} line {number}", shown(path));
         let line: Line = serde_json::from_str(&line.with_context(place)?)
             .with_context(|| format!("{}: expected a record", place()))?;
-        if matches!(line.encryption.as_str(), "plaintext" | "partial") {
-            protocols.insert((line.scope.clone(), line.app));
-            services.insert((line.scope.clone(), line.expected_service));
-        } else if let Some(tls) = line.tls {
-            versions.insert(tls.version);
-        }
-        scopes.insert(line.scope);
-        anyhow::ensure!(protocols.len() < 1_000_000, "{}: too many scopes", place());
+        seen.add(line);
+        anyhow::ensure!(seen.protocols.len() < 1_000_000, "{}: too many scopes", place());
     }
-    let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    Ok(Expected {
-        scopes: count(scopes.len()),
-        protocols: count(protocols.len()),
-        services: count(services.len()),
-        tls_versions: count(versions.len()),
-        sensors: 1,
-    })
+    Ok(seen)
 }
 
 fn list() -> anyhow::Result<u8> {

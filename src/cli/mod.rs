@@ -1,5 +1,6 @@
 //! The command line.
 
+mod addresses;
 mod analyze;
 mod args;
 mod check;
@@ -12,6 +13,7 @@ mod inventory_file;
 #[cfg(feature = "live")]
 mod keep;
 mod metrics;
+mod naming;
 mod policy;
 mod profiles;
 mod protocols;
@@ -84,6 +86,8 @@ enum Command {
     /// What matters and since when: list and show findings, accept some for a time, export them
     #[cfg(feature = "book")]
     Findings(findings::FindingsArgs),
+    /// Show who has which address, as the inventory tells it
+    Addresses(addresses::AddressesArgs),
     /// Show what turns a finding off: server, client, what breaks
     Remedies(remedies::RemediesArgs),
     /// Print the JSON Schema of the records, or of the configuration
@@ -112,6 +116,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Analyze(args) => analyze::analyze(&args),
+        Command::Addresses(args) => addresses::addresses(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Profiles(args) => profiles::profiles(&args),
         Command::Metrics(command) => metrics::metrics(&command),

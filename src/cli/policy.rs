@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
@@ -18,14 +19,14 @@ use super::{
     EXIT_FOUND, EXIT_INPUT, EXIT_OK,
     analyze::read,
     args::{self, BadConfig, EngineArgs},
-    complain, print,
+    complain, naming, print,
 };
 use crate::{
     config::{Sources, load},
     engine::Engine,
-    enrich::Servers,
+    enrich::Enrichment,
     ingest::discover,
-    model::{Addresses, Edge, FindingId, Timestamp, record_line::RecordLine},
+    model::{Edge, FindingId, Timestamp, record_line::RecordLine},
     policy::{Action, Change, Changes, Policy, Raise, Said, Severity, Subject},
 };
 
@@ -163,7 +164,7 @@ fn test(args: &TestArgs) -> anyhow::Result<u8> {
 }
 
 fn add(rows: &mut BTreeMap<FindingId, Row>, subject: &Subject<'_>, first: Timestamp, raise: Raise) {
-    let (id, edge) = subject.edge(&raise, &Addresses);
+    let (id, edge) = subject.edge(&raise, subject);
     let last = subject.ts_last;
     let Some(row) = rows.get_mut(&id) else {
         rows.insert(id, Row { id, edge, flows: 1, first_seen: first, last_seen: last, raise });
@@ -233,7 +234,7 @@ fn diff(args: &DiffArgs) -> anyhow::Result<u8> {
     let mut changes = Changes::default();
     let failed = each_flow(&args.inputs, &new.config, &mut |subject, _| {
         let now = args.at.map_or(subject.ts_last, crate::model::Date::start);
-        changes.add(policies, subject, &Addresses, now);
+        changes.add(policies, subject, subject, now);
     })?;
     let list = changes.list();
     let text = match args.format {
@@ -308,23 +309,27 @@ fn each_flow(
     if captures.is_empty() {
         return Ok(false);
     }
+    let names = Arc::new(naming::offline(config)?);
     let found = discover(&captures);
     let mut failed = !found.errors.is_empty();
     found.errors.iter().for_each(|error| complain(&error.to_string()));
     for input in &found.captures {
         let mut engine = Engine::new(args::engine(config, Some(input.capture.clone())));
-        let mut servers = Servers::default();
+        let heard = config.inventory.heard_names;
+        let mut enrichment = Enrichment::new(names.clone(), heard);
         let mut give = |record: &crate::model::record::Record| {
             take(&Subject::from(record), record.ts_first);
         };
         for error in read(input, &mut engine, None, &Cell::new(false), &mut |emitted| {
-            servers.take(emitted.record, &mut give);
+            enrichment.take(&emitted.answers, emitted.record, &mut give);
         }) {
             complain(&error.to_string());
             failed = true;
         }
-        engine.finish(&mut |emitted| servers.take(emitted.record, &mut give));
-        servers.finish(&mut give);
+        engine.finish(&mut |emitted| {
+            enrichment.take(&emitted.answers, emitted.record, &mut give);
+        });
+        enrichment.finish(&mut give);
     }
     Ok(failed)
 }

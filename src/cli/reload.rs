@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 use super::{args, keep::Judging};
 use crate::{
     config::{self, Config, Reload, Settings, Sources},
-    engine::{self, Engine, Measure},
-    model::time::NS_PER_S,
+    engine::{self, Engine, Measure, Placed},
+    inventory::MirrorSource,
+    model::{Vantage, time::NS_PER_S},
 };
 
 /// The configuration in effect, and the file it came from.
@@ -26,6 +27,8 @@ pub(super) struct Watched {
     settings: Settings,
     /// What is counted for metrics.
     measure: Option<Measure>,
+    /// Scopes of mirror sources that no rule places.
+    placed: Arc<Placed>,
     /// How records are judged from now on.
     judging: watch::Sender<Judging>,
     /// The file as last looked at.
@@ -67,7 +70,16 @@ impl Watched {
     ) -> Self {
         let (next, _) = watch::channel(None);
         let (judging, _) = watch::channel(Judging::of(&settings));
-        Self { sources, settings, measure, judging, identity, next, rejected: Arc::default() }
+        Self {
+            sources,
+            settings,
+            measure,
+            placed: Arc::default(),
+            judging,
+            identity,
+            next,
+            rejected: Arc::default(),
+        }
     }
 
     /// How records are judged, as it changes.
@@ -96,7 +108,24 @@ impl Watched {
         let config = &self.settings.config;
         let update_ns = Some(config.records.interval_s.saturating_mul(NS_PER_S));
         let measure = self.measure.clone();
-        engine::Settings { update_ns, measure, ..args::engine(config, None) }
+        let settings = args::engine(config, None);
+        let scopes = settings.scopes.with_placed(Arc::clone(&self.placed));
+        engine::Settings { scopes, update_ns, measure, ..settings }
+    }
+
+    /// Copies of these mirror sources that no rule places are in the scope of their VPC from now on.
+    pub(super) fn place(&mut self, sources: &[MirrorSource]) {
+        if !self.settings.config.inventory.vpc_scopes {
+            return;
+        }
+        let placed: Placed = sources
+            .iter()
+            .map(|one| (Vantage { source: one.address, vni: one.vni }, one.vpc.clone()))
+            .collect();
+        if placed != *self.placed {
+            self.placed = Arc::new(placed);
+            self.next.send_replace(Some(Arc::new(self.engine())));
+        }
     }
 
     /// Reloads if the file is another than before; true if a new configuration is in effect.

@@ -29,6 +29,7 @@ use super::{
     colors, complain,
     inventory_file::InventoryFile,
     keep::{self, Judging},
+    naming::{self, keeper::Naming},
     publish,
     reload::{Identity, Reloads, Watched},
     stage::{Keeping, Stage},
@@ -39,10 +40,10 @@ use crate::{
     config::{self, Capture, Flag, LogForm, Settings},
     counters::Counters,
     engine::{Emitted, Engine},
+    enrich::Enrichment,
     findings::Findings,
     ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
     metrics::{CLOSED_PERIODS_MAX, Closed, Gauges},
-    model::record::Record,
     output::alerts::Dispatcher,
     wire,
 };
@@ -145,8 +146,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let alerts = runtime.block_on(keep::dispatcher(&settings))?;
     let findings = open_findings(&settings, alerts)?;
     let measure = publish::measure(&settings.config);
-    let watched = Watched::new(sources, identity, settings, measure);
-    runtime.block_on(control_plane(watched, source, writer, findings, (signals, &stop)))
+    let mut watched = Watched::new(sources, identity, settings, measure);
+    let keeper = runtime.block_on(naming::keeper::Keeper::open(watched.config(), true))?;
+    watched.place(&keeper.naming().sources);
+    let told = (signals, &stop);
+    runtime.block_on(control_plane(watched, source, writer, findings, keeper, told))
 }
 
 /// The findings as their book holds them, and who keeps it.
@@ -225,7 +229,7 @@ impl Dropped {
 fn data_plane(
     mut source: Box<dyn Source + Send>,
     mut engine: Engine,
-    records: &mpsc::Sender<Record>,
+    records: &mpsc::Sender<Emitted>,
     periods: &mpsc::Sender<Closed>,
     counters: &watch::Sender<Counters>,
     reloads: &mut Reloads,
@@ -235,7 +239,7 @@ fn data_plane(
     let mut published = 0_u64;
     let result = loop {
         let mut emit = |emitted: Emitted| {
-            dropped.here += u64::from(records.try_send(emitted.record).is_err());
+            dropped.here += u64::from(records.try_send(emitted).is_err());
         };
         let now = match source.next() {
             Ok(Input::Frame(frame)) => {
@@ -266,7 +270,7 @@ fn data_plane(
     };
     // The stage keeps reading until this side is gone, so the last records may wait for it.
     engine.finish(&mut |emitted| {
-        dropped.here += u64::from(records.blocking_send(emitted.record).is_err());
+        dropped.here += u64::from(records.blocking_send(emitted).is_err());
     });
     let now = publish(&engine, source.as_mut(), dropped.total(), reloads, counters);
     close(&mut engine, &mut closed, &now);
@@ -311,7 +315,8 @@ async fn control_plane(
     source: Box<dyn Source + Send>,
     writer: Writer,
     findings: Kept,
-    (mut signals, stop): (Signals, &Arc<AtomicBool>),
+    names: naming::keeper::Keeper,
+    (signals, stop): (Signals, &Arc<AtomicBool>),
 ) -> anyhow::Result<u8> {
     let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
@@ -321,7 +326,11 @@ async fn control_plane(
     let metrics = publish::start(watched.config(), periods, counters.clone(), gauges).await?;
     let (written_in, to_write) = mpsc::channel(RECORDS_QUEUED_MAX);
     let dropped = Arc::<AtomicU64>::default();
+    let heard = watched.config().inventory.heard_names;
+    let (naming_in, naming) = watch::channel(names.naming());
     let stage = Stage {
+        enrichment: Enrichment::new(naming.borrow().inventory.clone(), heard),
+        naming: naming.clone(),
         judging: watched.judging(),
         keeping,
         counters: counters.clone(),
@@ -342,40 +351,98 @@ async fn control_plane(
         .name("writer".to_owned())
         .spawn(move || done_in.send(writer.work(to_write)))?;
 
-    let mut summary = every(watched.interval());
-    let mut look = every(LOOK_AT_FILE);
-    let mut asked = false;
-    let unwritten = || unwritten.load(Ordering::Relaxed);
-    loop {
-        tokio::select! {
-            result = &mut written => {
-                result.context("the writer died")??;
-                break;
-            }
-            _ = summary.tick() => tell(&counters.borrow(), unwritten(), "Summary."),
-            _ = look.tick() => if watched.reload_if_changed() { summary = every(watched.interval()); },
-            _ = signals.hangup.recv() => if watched.reload() { summary = every(watched.interval()); },
-            () = either(&mut signals.terminate, &mut signals.interrupt) => {
-                if asked {
-                    error!("Stopped at once: the records not yet written are lost.");
-                    tell(&counters.borrow(), unwritten(), "Stopped.");
-                    return Ok(EXIT_INPUT);
-                }
-                asked = true;
-                info!("Stopping: the flows still open are written as they stand.");
-                stop.store(true, Ordering::Relaxed);
-            }
-        }
+    let looking = tokio::spawn(names.work(naming_in));
+    let watch = Supervision {
+        watched: &mut watched,
+        naming,
+        alerts: alerts.as_ref(),
+        counters: &counters,
+        unwritten: &unwritten,
+        stop,
+    };
+    if !watch.until_written(&mut written, signals).await? {
+        return Ok(EXIT_INPUT);
     }
     // Everything is written.
+    looking.abort();
     keep_the_last(staged, keeper, alerts).await?;
     metrics.await.context("the publisher of metrics died")?;
-    tell(&counters.borrow(), unwritten(), "Stopped.");
+    let unwritten = unwritten.load(Ordering::Relaxed);
+    tell(&counters.borrow(), unwritten, "Stopped.");
     match shard.join() {
-        Ok(Ok(())) if unwritten() == 0 => Ok(EXIT_OK),
+        Ok(Ok(())) if unwritten == 0 => Ok(EXIT_OK),
         Ok(Ok(())) => Ok(EXIT_INPUT),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => anyhow::bail!("the data plane died"),
+    }
+}
+
+/// What the control plane looks after while the sensor runs.
+struct Supervision<'a> {
+    watched: &'a mut Watched,
+    naming: watch::Receiver<Naming>,
+    alerts: Option<&'a Arc<Dispatcher>>,
+    counters: &'a watch::Receiver<Counters>,
+    unwritten: &'a AtomicU64,
+    stop: &'a AtomicBool,
+}
+
+impl Supervision<'_> {
+    /// Until everything is written; false if that was not waited for.
+    async fn until_written(
+        mut self,
+        written: &mut oneshot::Receiver<io::Result<()>>,
+        mut signals: Signals,
+    ) -> anyhow::Result<bool> {
+        let mut summary = every(self.watched.interval());
+        let mut look = every(LOOK_AT_FILE);
+        let mut asked = false;
+        loop {
+            let reloaded = tokio::select! {
+                result = &mut *written => {
+                    result.context("the writer died")??;
+                    return Ok(true);
+                }
+                _ = summary.tick() => {
+                    self.tell("Summary.");
+                    false
+                }
+                Ok(()) = self.naming.changed() => {
+                    let sources = self.naming.borrow_and_update().sources.clone();
+                    self.watched.place(&sources);
+                    false
+                }
+                _ = look.tick() => self.watched.reload_if_changed(),
+                _ = signals.hangup.recv() => self.watched.reload(),
+                () = either(&mut signals.terminate, &mut signals.interrupt) => {
+                    if asked {
+                        error!("Stopped at once: the records not yet written are lost.");
+                        self.tell("Stopped.");
+                        return Ok(false);
+                    }
+                    asked = true;
+                    info!("Stopping: the flows still open are written as they stand.");
+                    self.stop.store(true, Ordering::Relaxed);
+                    false
+                }
+            };
+            if reloaded {
+                summary = every(self.watched.interval());
+                self.mute();
+            }
+        }
+    }
+
+    /// Mutes as the new configuration says.
+    fn mute(&self) {
+        let mutes = &self.watched.config().alerts.mutes;
+        if let Some(Err(error)) = self.alerts.map(|alerts| alerts.mute(mutes)) {
+            error!(%error, "The new mutes are not in order: those before stay.");
+        }
+    }
+
+    fn tell(&self, message: &'static str) {
+        tell(&self.counters.borrow(), self.unwritten.load(Ordering::Relaxed), message);
     }
 }
 

@@ -15,14 +15,18 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::keep::{Desk, Done, Judging};
+use super::{
+    keep::{Desk, Done, Judging},
+    naming::keeper::Naming,
+};
 use crate::{
     clock::now,
     counters::Counters,
-    enrich::Servers,
+    engine::Emitted,
+    enrich::Enrichment,
     findings::{Findings, FindingsCounters},
     metrics::Gauges,
-    model::{Addresses, Timestamp, record::Record, time::NS_PER_S},
+    model::{Timestamp, record::Record, time::NS_PER_S},
     policy::Subject,
 };
 
@@ -31,6 +35,8 @@ const BLIND_AFTER_NS: u64 = 60 * NS_PER_S;
 
 /// Completes, judges and passes on.
 pub(super) struct Stage {
+    pub(super) enrichment: Enrichment,
+    pub(super) naming: watch::Receiver<Naming>,
     pub(super) judging: watch::Receiver<Judging>,
     pub(super) keeping: Option<Keeping>,
     pub(super) counters: watch::Receiver<Counters>,
@@ -55,17 +61,16 @@ pub(super) struct Keeping {
 
 impl Stage {
     /// Works until the other side of `given` is gone.
-    pub(super) fn work(mut self, mut given: mpsc::Receiver<Record>) -> io::Result<()> {
+    pub(super) fn work(mut self, mut given: mpsc::Receiver<Emitted>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         runtime.block_on(async {
-            let mut servers = Servers::default();
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 tokio::select! {
                     record = given.recv() => match record {
-                        Some(mut record) => {
-                            servers.complete(&mut record);
+                        Some(Emitted { mut record, answers, .. }) => {
+                            self.enrichment.complete(&answers, &mut record);
                             self.judge(&record);
                             let ending = given.is_closed() || self.stop.load(Ordering::Relaxed);
                             self.pass_on(record, ending).await;
@@ -78,9 +83,13 @@ impl Stage {
             if let Some(keeping) = &mut self.keeping {
                 keeping.finish().await;
             }
-            if servers.forgotten > 0 {
-                let forgotten = servers.forgotten;
-                info!(servers_forgotten = forgotten, "More servers than are remembered at once.");
+            let Enrichment { servers, names } = &self.enrichment;
+            if servers.forgotten + names.forgotten > 0 {
+                info!(
+                    servers_forgotten = servers.forgotten,
+                    names_forgotten = names.forgotten,
+                    "More servers than are remembered at once."
+                );
             }
         });
         Ok(())
@@ -89,7 +98,7 @@ impl Stage {
     fn judge(&mut self, record: &Record) {
         let Some(keeping) = &mut self.keeping else { return };
         let decision = self.judging.borrow().policy.judge(&Subject::from(record), now());
-        keeping.findings.observe(record, &decision, &Addresses);
+        keeping.findings.observe(record, &decision, &self.enrichment.names);
     }
 
     /// The writer may be behind while packets come; at the end it is waited for, and findings are kept meanwhile.
@@ -117,6 +126,10 @@ impl Stage {
     }
 
     fn tick(&mut self) {
+        if self.naming.has_changed().unwrap_or(false) {
+            let inventory = self.naming.borrow_and_update().inventory.clone();
+            self.enrichment.names.set_inventory(inventory);
+        }
         let Some(keeping) = &mut self.keeping else { return };
         if self.judging.has_changed().unwrap_or(false) {
             keeping.findings.set_terms(self.judging.borrow_and_update().terms);

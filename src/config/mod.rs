@@ -14,6 +14,7 @@ mod document;
 mod effective;
 mod error;
 mod format;
+mod inventory;
 mod load;
 mod outputs;
 mod schema;
@@ -22,6 +23,7 @@ mod settings;
 
 pub use effective::{Origin, Reload, Setting};
 pub use error::{ConfigError, Place};
+pub use inventory::InventorySection;
 pub use load::{Flag, Loaded, Sources, load};
 pub use outputs::{EmfSection, FINDINGS_PATH, FindingsSection, PrometheusSection};
 pub use schema::json_schema;

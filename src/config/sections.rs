@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::outputs::{EmfSection, FindingsSection, PrometheusSection};
+use super::{
+    inventory::InventorySection,
+    outputs::{EmfSection, FindingsSection, PrometheusSection},
+};
 use crate::{
     alerts::AlertsConfig,
     metrics::MetricsConfig,
@@ -30,6 +33,8 @@ pub struct Config {
     pub scopes: Vec<ScopeSection>,
     /// Which addresses are where.
     pub networks: Networks,
+    /// Who has which address.
+    pub inventory: InventorySection,
     /// How TLS is judged.
     pub tls: Tls,
     /// The JSON lines of flows.

@@ -39,7 +39,9 @@ impl Settings {
                 say(&format!("scopes[{at}]"), what.to_owned());
             }
         }
-        for (key, message) in config.alerts.problems() {
+        for (key, message) in
+            config.alerts.problems().into_iter().chain(config.inventory.problems())
+        {
             say(&key, message);
         }
         for problem in [config.metrics.problem(), config.cloudwatch.problem()].into_iter().flatten()

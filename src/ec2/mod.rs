@@ -120,6 +120,26 @@ impl Ec2 {
         })
     }
 
+    /// Asks for permission to list, by dry runs: nothing is listed.
+    pub async fn probe(&self) -> Vec<(&'static str, Result<String, Fault>)> {
+        let client = &self.client;
+        vec![
+            (
+                "ec2:DescribeNetworkInterfaces",
+                allowed(client.describe_network_interfaces().dry_run(true).send().await),
+            ),
+            (
+                "ec2:DescribeInstances",
+                allowed(client.describe_instances().dry_run(true).send().await),
+            ),
+            ("ec2:DescribeSubnets", allowed(client.describe_subnets().dry_run(true).send().await)),
+            (
+                "ec2:DescribeTrafficMirrorSessions",
+                allowed(client.describe_traffic_mirror_sessions().dry_run(true).send().await),
+            ),
+        ]
+    }
+
     /// Every network interface.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, Fault> {
         list!(self, describe_network_interfaces, network_interfaces, convert::interface)
@@ -140,6 +160,14 @@ impl Ec2 {
     /// Every traffic mirror session.
     pub async fn mirror_sessions(&self) -> Result<Vec<MirrorSession>, Fault> {
         list!(self, describe_traffic_mirror_sessions, traffic_mirror_sessions, convert::session)
+    }
+}
+
+/// What a dry run says. An emulator may answer as if it were none.
+fn allowed<T, E: ProvideErrorMetadata>(answer: Result<T, SdkError<E>>) -> Result<String, Fault> {
+    match answer {
+        Err(error) if error.code() != Some("DryRunOperation") => Err(fault(&error)),
+        Ok(_) | Err(_) => Ok("allowed".to_owned()),
     }
 }
 

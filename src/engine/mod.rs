@@ -7,6 +7,7 @@
 //! `credentials`; nothing turns encrypted into plaintext or back (a NULL cipher is settled with the ServerHello).
 #![forbid(unsafe_code)]
 
+mod answered;
 mod books;
 mod candidates;
 mod choose;
@@ -23,12 +24,14 @@ mod trace;
 
 use std::{collections::VecDeque, sync::LazyLock};
 
+use answered::Answered;
+
 pub use measure::{Excluded, Measure};
 use measure::{Measured, Measurer};
 use places::Places;
 use publish::{Published, last_record, record};
 pub use report::RecordContext;
-pub use scopes::{ScopeRule, Scopes, vni};
+pub use scopes::{Placed, ScopeRule, Scopes, vni};
 use session::{Close, Context, Session};
 pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceStep};
@@ -41,8 +44,8 @@ use crate::{
     },
     metrics::Activity,
     model::{
-        Endpoint, Frame, Outcome, Roles, Segment, State, Timestamp, Transport, record::Record,
-        time::NS_PER_S,
+        Answer, Endpoint, Frame, NamedAddress, Outcome, Roles, Segment, State, Timestamp,
+        Transport, record::Record, time::NS_PER_S,
     },
     wire::{self, Decoder, Usual},
 };
@@ -108,6 +111,8 @@ pub struct Emitted {
     pub record: Record,
     /// How its verdict was reached.
     pub steps: Vec<TraceStep>,
+    /// What name services answered before it.
+    pub answers: Vec<NamedAddress>,
 }
 
 /// One shard: from frames to records.
@@ -142,6 +147,7 @@ struct Shard {
     now: Timestamp,
     updated: Option<Timestamp>,
     measurer: Option<Measurer>,
+    answered: Answered,
 }
 
 /// What the engine keeps with a flow.
@@ -205,6 +211,7 @@ impl Engine {
             updated: None,
             retired: Vec::new(),
             measurer: settings.measure.as_ref().map(Measurer::new),
+            answered: Answered::default(),
             settings,
         };
         Self { decoder: Decoder::default(), shard }
@@ -253,6 +260,7 @@ impl Engine {
             table: self.shard.table.counters,
             decoder: *self.decoder.counters(),
             vantages_crowded_out: self.shard.vantages.crowded_out,
+            answers_dropped: self.shard.answered.dropped,
             periods_dropped: self.shard.measurer.as_ref().map_or(0, Measurer::periods_dropped),
             ..self.shard.counters.clone()
         }
@@ -346,7 +354,12 @@ impl Shard {
         let before = flow.data.session_bytes;
         let watched = matches!(flow.data.work, Work::Watched(_));
         let taken_before = flow.data.taken;
-        work(flow, direction, vantage, segment, packet, traced);
+        let answers = work(flow, direction, vantage, segment, packet, traced);
+        if !answers.is_empty() {
+            let client = if flow.client == 0 { a } else { b };
+            let scope = self.settings.scopes.name(flow.key.scope);
+            self.answered.add(scope, client.ip(), segment.time, answers);
+        }
         let (settled, taken) = (flow.data.settled, flow.data.taken && !taken_before);
         let (after, now_watched) =
             (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
@@ -378,7 +391,7 @@ impl Shard {
             };
             flow.data.settled = false;
             let record = record(&self.settings, &self.vantages, flow, Some("settled"));
-            emit(Emitted { record, steps: Vec::new() });
+            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take() });
         }
         if self.ended.is_empty() {
             return;
@@ -419,7 +432,7 @@ impl Shard {
         summary.reached.count(&mut self.counters);
         let record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
         self.counters.count_verdict(record.encryption);
-        emit(Emitted { record, steps });
+        emit(Emitted { record, steps, answers: self.answered.take() });
     }
 
     /// Live: a record for every flow that settled or moved data since its last one.
@@ -432,12 +445,12 @@ impl Shard {
             }
             let event = if settled { "settled" } else { "update" };
             let record = record(&self.settings, &self.vantages, flow, Some(event));
-            emit(Emitted { record, steps: Vec::new() });
+            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take() });
         }
     }
 }
 
-/// Hands a segment to the flow's session, which it may begin or end.
+/// Hands a segment to the flow's session, which it may begin or end. Returns the addresses of names that it answers.
 fn work(
     flow: &mut Flow<Data>,
     direction: usize,
@@ -445,16 +458,16 @@ fn work(
     segment: &Segment<'_>,
     packet: u64,
     traced: bool,
-) {
+) -> Vec<Answer> {
     if matches!(flow.data.work, Work::Silent) {
         begin(flow, segment, traced);
     }
     // Copies of a datagram cannot be told from two datagrams, so only one vantage is read.
     let copy = segment.tcp.is_none() && !flow.is_first_vantage(direction, vantage);
     let acked = flow.acked();
-    let Work::Watched(session) = &mut flow.data.work else { return };
+    let Work::Watched(session) = &mut flow.data.work else { return Vec::new() };
     if copy {
-        return;
+        return Vec::new();
     }
     let context = Context {
         direction,
@@ -467,6 +480,7 @@ fn work(
     let (client, by_payload) = session.client();
     flow.data.session_bytes = session.memory();
     let over = session.is_over();
+    let answers = session.take_answers();
     if by_payload && flow.roles != Roles::Handshake {
         (flow.client, flow.roles) = (client, Roles::Payload);
     }
@@ -480,6 +494,7 @@ fn work(
             settle_outcome(flow, &session.summary());
         }
     }
+    answers
 }
 
 /// Keeps the outcome, if it is known.

@@ -17,7 +17,7 @@ impl Engine {
         let mut scopes = settings.scopes;
         scopes.succeed(&old.scopes);
         shard.table.set_idle_times(&settings.limits);
-        let same = scopes.rules == old.scopes.rules;
+        let same = scopes.rules == old.scopes.rules && scopes.placed == old.scopes.placed;
         let before = std::mem::replace(&mut old.scopes, scopes);
         if !same {
             shard.retired.insert(0, before);

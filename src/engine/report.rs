@@ -17,8 +17,8 @@ use crate::{
     model::{
         CommunityId, Network, Side, Timestamp, Verdict,
         record::{
-            AlertRecord, CertificatesRecord, EvidenceRecord, HexCode, Record, SCHEMA_VERSION,
-            StrengthRecord, TlsRecord, VantageRecord,
+            AlertRecord, CertificatesRecord, EvidenceRecord, HexCode, NamesRecord, Record,
+            SCHEMA_VERSION, StrengthRecord, TlsRecord, VantageRecord,
         },
         tls::{
             CertificateCut, HandshakeOutcome, KeyExchange, Resumption, TlsAlert, TlsFacts,
@@ -108,6 +108,8 @@ pub(super) fn record<T>(
         gaps: elected.iter().map(|t| u64::from(t.coverage.holes())).sum(),
         retransmits: elected.iter().map(|t| u64::from(t.retransmits)).sum(),
         expected_service: expected_service(dst.port()),
+        host: verdict.host,
+        names: NamesRecord::default(),
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use hashbrown::HashMap;
+
 use crate::model::{BadNetwork, Network, ScopeId, Vantage};
 
 /// One rule: a name, and which copies are its.
@@ -72,9 +74,14 @@ pub struct Scopes {
     pub allowed_sources: Vec<Network>,
     /// VNIs that may be used; empty: any.
     pub allowed_vnis: Vec<u32>,
+    /// Scopes of copies that no rule matches, by their outer source and VNI.
+    pub placed: Arc<Placed>,
     /// Names by id, those of earlier snapshots first; empty where there is none: ids are the rules' own.
     pub names: Vec<Arc<str>>,
 }
+
+/// Scopes by outer source and VNI.
+pub type Placed = HashMap<Vantage, Arc<str>, foldhash::fast::RandomState>;
 
 /// Name of the scope without rules.
 static DEFAULT_SCOPE: LazyLock<Arc<str>> = LazyLock::new(|| "default".into());
@@ -89,18 +96,36 @@ impl Scopes {
         if !sent || !used {
             return None;
         }
-        let at = self.rules.iter().position(|rule| {
+        let rule = self.rules.iter().find(|rule| {
             (rule.sources.is_empty() || rule.sources.iter().any(|n| n.contains(source)))
                 && (rule.vnis.is_empty() || rule.vnis.contains(&vni))
                 && (rule.endpoint_ids.is_empty() || rule.endpoint_ids.contains(&endpoint_id))
         });
-        let Some(rule) = at.and_then(|at| self.rules.get(at)) else { return Some(ScopeId(0)) };
+        let placed = || self.placed.get(&Vantage { source, vni });
+        let Some(name) = rule.map(|rule| &rule.name).or_else(placed) else {
+            return Some(ScopeId(0));
+        };
         // Two rules of one name are one scope.
         let first = match self.names.as_slice() {
-            [] => self.rules.iter().position(|other| other.name == rule.name),
-            names => names.iter().position(|name| *name == rule.name),
+            [] => self.rules.iter().position(|other| other.name == *name),
+            names => names.iter().position(|known| known == name),
         };
         Some(ScopeId(first.map_or(0, |at| u16::try_from(at + 1).unwrap_or(u16::MAX))))
+    }
+
+    /// The same, where copies that no rule matches are placed so.
+    #[must_use]
+    pub fn with_placed(mut self, placed: Arc<Placed>) -> Self {
+        let mut names: Vec<Arc<str>> = self.rules.iter().map(|rule| rule.name.clone()).collect();
+        let mut more: Vec<&Arc<str>> = placed.values().collect();
+        more.sort_unstable();
+        for name in more {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        (self.names, self.placed) = (names, placed);
+        self
     }
 
     /// Name of a scope.
@@ -119,9 +144,11 @@ impl Scopes {
             [] => earlier.rules.iter().map(|rule| rule.name.clone()).collect(),
             names => names.to_vec(),
         };
-        for rule in &self.rules {
-            if !self.names.contains(&rule.name) {
-                self.names.push(rule.name.clone());
+        let mut own: Vec<&Arc<str>> = self.placed.values().collect();
+        own.sort_unstable();
+        for name in self.rules.iter().map(|rule| &rule.name).chain(own) {
+            if !self.names.contains(name) {
+                self.names.push(name.clone());
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     detect::{FollowState, Start},
     flow::{Gap, Pushed, Stream},
     inspect::Reader,
-    model::{Segment, Side, TcpHeader, Transport, UnknownReason, tls::CertificateCut},
+    model::{Answer, Segment, Side, TcpHeader, Transport, UnknownReason, tls::CertificateCut},
 };
 
 /// Bytes of a known start shown to detectors, per side.
@@ -59,6 +59,8 @@ pub(super) struct Session {
     budget_bytes: usize,
     budget_steps: u32,
     summary: Summary,
+    /// Addresses of names that were answered, until they are taken.
+    answers: Vec<Answer>,
     roles_by_payload: bool,
     /// Recorded only for `explain`.
     trace: Option<Box<Trace>>,
@@ -133,6 +135,7 @@ impl Session {
             budget_bytes: FOLLOW_BYTES_MAX,
             budget_steps: FOLLOW_STEPS_MAX,
             summary: Summary::default(),
+            answers: Vec::new(),
             roles_by_payload: false,
             trace: traced.then(Box::default),
         }
@@ -229,6 +232,11 @@ impl Session {
             summary.handshake(reader);
         }
         summary
+    }
+
+    /// Takes the addresses of names that were answered.
+    pub(super) fn take_answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
     }
 
     /// Ends the session, leaving what is known.

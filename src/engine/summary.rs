@@ -6,7 +6,7 @@ use crate::{
     flow::Flow,
     inspect::{Reader, esp},
     model::{
-        AppSource, Confidence, Credentials, Encryption, Evidence, Mark, Origin, Outcome,
+        AppSource, Confidence, Credentials, Encryption, Evidence, Hostname, Mark, Origin, Outcome,
         PlaintextReason, Roles, Segment, Side, State, Transport, UnknownReason, Verdict,
         evidence::EVIDENCE_MAX,
         tls::{CertificateCut, HandshakeOutcome, TlsFacts},
@@ -42,6 +42,8 @@ pub struct Summary {
     /// The connection was closed.
     ended: bool,
     tls: Option<Box<(TlsFacts, Outcome)>>,
+    /// Host that a request in clear was for.
+    host: Option<Hostname>,
     /// Bounds that were reached.
     pub(super) reached: Reached,
 }
@@ -106,6 +108,16 @@ impl Summary {
         summary.matched("esp", Match { encryption: Some(encryption), mark }, 0, true);
         summary.reason = null.then_some(PlaintextReason::NullCipher);
         summary
+    }
+
+    /// Whether it is known for which host the requests are.
+    pub(super) const fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// A request in clear was for this host.
+    pub(super) fn set_host(&mut self, host: Hostname) {
+        self.host = Some(host);
     }
 
     /// Whether another layer may begin.
@@ -284,6 +296,7 @@ impl Summary {
             + self.layers.capacity() * size_of::<&str>()
             + self.evidence.capacity() * size_of::<Evidence>()
             + facts
+            + self.host.as_ref().map_or(0, Hostname::memory)
     }
 
     /// Nothing more will be learnt: gives back what was reserved for it.
@@ -325,6 +338,7 @@ impl Summary {
         Verdict {
             layers: self.layers.clone(),
             evidence: self.evidence.clone(),
+            host: self.host.clone(),
             tls: self.tls.as_deref().map(|(facts, _)| {
                 let outcome = Some(handshake_outcome(facts, flow));
                 Box::new(TlsFacts { outcome, ..facts.clone() })
@@ -341,7 +355,7 @@ impl Summary {
             let outcome = Some(handshake_outcome(&facts, flow));
             Box::new(TlsFacts { outcome, ..facts })
         });
-        Verdict { layers: self.layers, evidence: self.evidence, tls, ..verdict }
+        Verdict { layers: self.layers, evidence: self.evidence, host: self.host, tls, ..verdict }
     }
 
     /// The outcome alone.
@@ -383,6 +397,7 @@ impl Summary {
             unknown_reason: (!decided).then(|| self.unknown_reason(flow)),
             evidence: Vec::new(),
             tls: None,
+            host: None,
         }
     }
 

@@ -69,8 +69,27 @@ pub struct Finding {
     pub client_address: String,
     /// The server's.
     pub server_address: String,
+    /// What people call the ends.
+    #[serde(flatten)]
+    pub names: Names,
     /// Evidence of the last flow: rule ids, directions and protocol constants.
     pub evidence: Vec<FindingEvidence>,
+}
+
+/// What people call the ends of an edge, where an inventory or the wire tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Names {
+    /// The client, by an inventory.
+    pub client_name: Option<String>,
+    /// Who answers for the client.
+    pub client_owner: Option<String>,
+    /// The server.
+    pub server_name: Option<String>,
+    /// Where the server's name comes from: `inventory`, `dns`, `sni` or `host`.
+    pub server_name_source: Option<String>,
+    /// Who answers for the server.
+    pub server_owner: Option<String>,
 }
 
 /// A piece of evidence as the book keeps it.

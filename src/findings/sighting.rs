@@ -1,8 +1,10 @@
 //! What one record says of one finding.
 
-use super::{BookException, Finding, FindingEvidence, FindingState};
+use std::sync::Arc;
+
+use super::{BookException, Finding, FindingEvidence, FindingState, Names};
 use crate::{
-    model::{Date, Edge, FindingId, Timestamp, record::Record},
+    model::{Date, Edge, FindingId, Resource, Timestamp, record::Record},
     policy::{Action, Decision, Raise, RaiseKind, Severity},
 };
 
@@ -105,6 +107,7 @@ impl<'a> Sighting<'a> {
             bytes: 0,
             client_address: String::new(),
             server_address: String::new(),
+            names: Names::default(),
             evidence: Vec::new(),
         };
         self.describe(&mut finding);
@@ -155,6 +158,7 @@ impl<'a> Sighting<'a> {
         finding.last_seen = finding.last_seen.max(record.ts_last);
         finding.client_address = record.src_ip.to_canonical().to_string();
         finding.server_address = record.dst_ip.to_canonical().to_string();
+        finding.names = names(record, &finding.names);
         finding.evidence = record
             .evidence
             .iter()
@@ -166,5 +170,25 @@ impl<'a> Sighting<'a> {
                 constant: evidence.constant.to_owned(),
             })
             .collect();
+    }
+}
+
+/// Names by the record; what the wire told before stays where it tells nothing now.
+fn names(record: &Record, before: &Names) -> Names {
+    let owner = |of: &Option<Arc<Resource>>| Some(of.as_ref()?.owner.as_ref()?.to_string());
+    let names = &record.names;
+    let heard =
+        names.dst_name.is_some() || before.server_name_source.as_deref() == Some("inventory");
+    let source = names.dst_name_source.map(|source| source.name().to_owned());
+    Names {
+        client_name: names.src_name.as_ref().map(ToString::to_string),
+        client_owner: owner(&names.src_aws),
+        server_name: if heard {
+            names.dst_name.as_ref().map(ToString::to_string)
+        } else {
+            before.server_name.clone()
+        },
+        server_name_source: if heard { source } else { before.server_name_source.clone() },
+        server_owner: owner(&names.dst_aws),
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     model::{
         CommunityId, Endpoint, FlowKey, Identity, ScopeId, Transport,
-        record::{EvidenceRecord, Record, SCHEMA_VERSION},
+        record::{EvidenceRecord, NamesRecord, Record, SCHEMA_VERSION},
     },
     policy::{Policy, PolicySpec, Subject},
 };
@@ -71,6 +71,8 @@ pub(crate) fn record(client: u32, first: u64, last: u64) -> Record {
         gaps: 0,
         retransmits: 0,
         expected_service: Some("redis"),
+        host: None,
+        names: NamesRecord::default(),
     }
 }
 

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::as_conversions))]
 
+pub mod dns;
 pub mod dtls;
 pub mod esp;
+pub mod http;
 mod pieces;
 pub mod quic;
 mod tds;

@@ -11,12 +11,14 @@ pub mod evidence;
 pub mod finding;
 pub mod fingerprint;
 pub mod flow;
+pub mod hostname;
 pub mod name;
 pub mod network;
 pub mod packet;
 pub mod quic;
 pub mod record;
 pub mod record_line;
+pub mod resource;
 pub mod time;
 pub mod tls;
 pub mod verdict;
@@ -26,9 +28,11 @@ pub use endpoint::is_safe_endpoint;
 pub use evidence::{Evidence, Mark};
 pub use finding::{Addresses, Edge, FindingId, Identity};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};
+pub use hostname::{Answer, Hostname, NamedAddress};
 pub use name::Name;
 pub use network::{BadNetwork, Network};
 pub use packet::{Frame, Link, Segment, TcpHeader};
+pub use resource::Resource;
 pub use time::{Date, Timestamp};
 pub use verdict::{
     AppSource, Confidence, Credentials, Encryption, Outcome, PlaintextReason, UnknownReason,

@@ -4,18 +4,21 @@
 //! addresses and allow-listed names; no field can hold payload.
 
 mod certificate;
+mod names;
 
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 pub use certificate::{
     CertificateRecord, CertificatesRecord, ClientCertificateRecord, RdsCaRecord,
 };
+pub use names::{NameSource, NamesRecord};
 use serde::{Serialize, Serializer};
 
 use super::{
     community_id::CommunityId,
     evidence::Evidence,
     fingerprint::{Ja3, Ja4},
+    hostname::Hostname,
     name::Name,
     time::Timestamp,
 };
@@ -110,6 +113,12 @@ pub struct Record {
     pub retransmits: u64,
     /// Protocol usual on the server's port: a hint, never a proof.
     pub expected_service: Option<&'static str>,
+    /// Host that a request in clear was for: names the server, where nothing better does.
+    #[serde(skip)]
+    pub host: Option<Hostname>,
+    /// Who the ends are, where that is known.
+    #[serde(flatten)]
+    pub names: NamesRecord,
 }
 
 /// Growth since the last record of the flow.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{record::SCHEMA_VERSION, time::Timestamp};
+use super::{record::SCHEMA_VERSION, resource::Resource, time::Timestamp};
 
 /// What is read of a record's line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -45,6 +45,10 @@ pub struct RecordLine {
     pub src_name: Option<String>,
     #[serde(default)]
     pub dst_name: Option<String>,
+    #[serde(default)]
+    pub src_aws: Option<Resource>,
+    #[serde(default)]
+    pub dst_aws: Option<Resource>,
 }
 
 /// TLS facts of a record's line.

@@ -1,6 +1,6 @@
 //! The verdict and its vocabulary (names as they stand in records).
 
-use super::{evidence::Evidence, tls::TlsFacts};
+use super::{evidence::Evidence, hostname::Hostname, tls::TlsFacts};
 
 /// Declares a field-less enum together with its record names.
 macro_rules! words {
@@ -216,6 +216,8 @@ pub struct Verdict {
     pub evidence: Vec<Evidence>,
     /// TLS facts, for `tls` and for refused or attempted handshakes.
     pub tls: Option<Box<TlsFacts>>,
+    /// Host that a request in clear was for.
+    pub host: Option<Hostname>,
 }
 
 impl Default for Verdict {
@@ -233,6 +235,7 @@ impl Default for Verdict {
             unknown_reason: None,
             evidence: Vec::new(),
             tls: None,
+            host: None,
         }
     }
 }

@@ -41,7 +41,11 @@ pub(crate) fn base(access: &AwsAccess, timeout_s: u32) -> ConfigLoader {
 
 /// What the clients of a service are made of; reads environment and profile, and assumes the role.
 pub(crate) async fn load(access: &AwsAccess, timeout_s: u32) -> SdkConfig {
-    let sdk = base(access, timeout_s).load().await;
+    assume(base(access, timeout_s).load().await, access).await
+}
+
+/// With the credentials of the role, where one is named.
+async fn assume(sdk: SdkConfig, access: &AwsAccess) -> SdkConfig {
     let Some(role) = &access.role_arn else { return sdk };
     let mut provider = AssumeRoleProvider::builder(role).session_name("cleartap").configure(&sdk);
     if let Some(id) = &access.external_id {
@@ -49,6 +53,24 @@ pub(crate) async fn load(access: &AwsAccess, timeout_s: u32) -> SdkConfig {
     }
     let credentials = SharedCredentialsProvider::new(provider.build().await);
     sdk.into_builder().credentials_provider(credentials).build()
+}
+
+/// Who asks, by `sts:GetCallerIdentity`: account and ARN, which are no secrets.
+pub(crate) async fn identity(access: &AwsAccess, timeout_s: u32) -> Result<String, String> {
+    let sdk = load(access, timeout_s).await;
+    if sdk.region().is_none() {
+        return Err("no Region; set `region`, or AWS_REGION, or a profile's region".to_owned());
+    }
+    let builder = aws_sdk_sts::config::Builder::from(&sdk).interceptor(HttpsOnly);
+    let asked = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity();
+    match asked.send().await {
+        Ok(identity) => Ok(identity.arn().unwrap_or("an identity without ARN").to_owned()),
+        Err(error) => {
+            let (Fault::Later(told) | Fault::Credentials(told) | Fault::Invalid(told)) =
+                fault(&error);
+            Err(format!("sts:GetCallerIdentity: {told}"))
+        }
+    }
 }
 
 /// Whether the network is to blame. Credentials that cannot be had, and an endpoint that is refused, are told without a kind.
@@ -152,6 +174,104 @@ impl Intercept for HttpsOnly {
             Ok(())
         } else {
             Err("the endpoint is not https".into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudwatch::config::Credentials;
+
+    use super::*;
+    use crate::output::stub::{Stub, say};
+
+    const SECRET: &str = "canary-secret-key";
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    fn with_key(loader: ConfigLoader) -> ConfigLoader {
+        let credentials = Credentials::new("AKIDOWN", SECRET, None, None, "test");
+        loader.credentials_provider(SharedCredentialsProvider::new(credentials))
+    }
+
+    const ASSUMED: &str = "<AssumeRoleResponse><AssumeRoleResult><AssumedRoleUser>\
+        <Arn>arn:aws:sts::123456789012:assumed-role/cleartap/cleartap</Arn><AssumedRoleId>A:c</AssumedRoleId>\
+        </AssumedRoleUser><Credentials><AccessKeyId>AKIDASSUMED</AccessKeyId>\
+        <SecretAccessKey>canary-secret-key</SecretAccessKey><SessionToken>canary-session-token</SessionToken>\
+        <Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
+    #[test]
+    fn a_role_is_assumed_with_its_external_id_and_signs_what_follows() {
+        let stub = Stub::start([say(200, ASSUMED)], [0xa0]);
+        let access = AwsAccess {
+            region: Some("eu-central-1".to_owned()),
+            role_arn: Some("arn:aws:iam::123456789012:role/cleartap".to_owned()),
+            external_id: Some("ticket-7".to_owned()),
+            ..AwsAccess::default()
+        };
+        run(async {
+            let sdk = with_key(base(&access, 10)).endpoint_url(stub.url()).load().await;
+            let sdk = assume(sdk, &access).await;
+            let client = aws_sdk_cloudwatch::Client::new(&sdk);
+            client.put_metric_data().namespace("x").send().await.unwrap();
+        });
+        let got = stub.got();
+        let (asked, put) = (&got[0], &got[1]);
+        let form = asked.text();
+        assert!(
+            form.contains("Action=AssumeRole") && form.contains("ExternalId=ticket-7"),
+            "{form}"
+        );
+        assert!(form.contains("role%2Fcleartap"), "{form}");
+        assert!(asked.header("authorization").unwrap().contains("akidown/"));
+        assert!(put.header("authorization").unwrap().contains("akidassumed/"));
+        assert_eq!(put.header("x-amz-security-token"), Some("canary-session-token"));
+    }
+
+    /// Keeps the request from leaving, and where it would have gone.
+    #[derive(Clone, Debug, Default)]
+    struct Caught(std::sync::Arc<std::sync::Mutex<String>>);
+
+    impl Intercept for Caught {
+        fn name(&self) -> &'static str {
+            "Caught"
+        }
+
+        fn read_before_transmit(
+            &self,
+            context: &BeforeTransmitInterceptorContextRef<'_>,
+            _components: &RuntimeComponents,
+            _config: &mut ConfigBag,
+        ) -> Result<(), BoxError> {
+            context.request().uri().clone_into(&mut self.0.lock().unwrap());
+            Err("caught".into())
+        }
+    }
+
+    #[test]
+    fn fips_endpoints_are_asked_where_they_are_wanted() {
+        for (region, fips, expected) in [
+            ("us-east-1", true, "https://monitoring-fips.us-east-1.amazonaws.com/"),
+            ("us-gov-west-1", true, "https://monitoring.us-gov-west-1.amazonaws.com/"),
+            ("us-east-1", false, "https://monitoring.us-east-1.amazonaws.com/"),
+            ("cn-north-1", false, "https://monitoring.cn-north-1.amazonaws.com.cn/"),
+        ] {
+            let access =
+                AwsAccess { region: Some(region.to_owned()), fips, ..AwsAccess::default() };
+            let caught = Caught::default();
+            run(async {
+                let sdk = with_key(base(&access, 10)).load().await;
+                let config = aws_sdk_cloudwatch::config::Builder::from(&sdk);
+                let client = aws_sdk_cloudwatch::Client::from_conf(
+                    config.interceptor(caught.clone()).build(),
+                );
+                client.put_metric_data().namespace("x").send().await.unwrap_err();
+            });
+            let uri = caught.0.lock().unwrap();
+            assert!(uri.starts_with(expected), "{region} {fips}: {uri}");
         }
     }
 }

@@ -28,7 +28,7 @@ pub const EVENTS_KEPT_MAX: u64 = 200_000;
 /// `cltp`, at byte 68 of the file.
 const APPLICATION_ID: i32 = 0x636c_7470;
 /// What brings a book from each version to the next.
-const MIGRATIONS: &[&str] = &[include_str!("book/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("book/1.sql"), include_str!("book/2.sql")];
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(5);
 

@@ -137,7 +137,9 @@ impl Policy {
     }
 
     fn raise(&self, rule: &Rule, topic: Topic, reach: Reach, subject: &Subject<'_>) -> Raise {
-        let remedy = self.remedies().resolve(rule.remedy.as_deref(), subject.service, subject.app);
+        let by_name = || self.remedies().by_host(subject.server_name?, subject.app);
+        let service = subject.service.or_else(by_name);
+        let remedy = self.remedies().resolve(rule.remedy.as_deref(), service, subject.app);
         let mut controls = rule.controls.to_vec();
         if subject.exposes_secret() {
             controls.extend_from_slice(self.controls().credentials());

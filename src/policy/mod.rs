@@ -23,6 +23,7 @@ mod exceptions;
 mod health;
 mod remedies;
 mod rules;
+mod services;
 mod spec;
 mod subject;
 mod when;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     classes,
     controls::{Control, Relation},
+    services::RDS_NAMES,
 };
 
 /// One remedy.
@@ -45,11 +46,14 @@ pub struct Remedy {
 impl Remedy {
     /// Its Security Hub controls. They check the setting; the raise is about the traffic.
     pub fn fsbp(&self) -> impl Iterator<Item = Control> + '_ {
-        self.fsbp.iter().map(|id| Control {
-            framework: Arc::from("AWS FSBP"),
-            id: Arc::from(id.as_str()),
-            relation: Relation::Weakens,
-            caveat: Some(Arc::from("the control checks the setting, the finding the traffic")),
+        self.fsbp.iter().map(|id| {
+            let own = OUTSIDE_FSBP.contains(&id.as_str());
+            Control {
+                framework: Arc::from(if own { "AWS Security Hub" } else { "AWS FSBP" }),
+                id: Arc::from(id.as_str()),
+                relation: Relation::Weakens,
+                caveat: Some(Arc::from("the control checks the setting, the finding the traffic")),
+            }
         })
     }
 }
@@ -61,6 +65,13 @@ pub struct Remedies {
     by_id: BTreeMap<String, usize>,
     generic: Remedy,
 }
+
+/// Controls of Security Hub that its standard FSBP does not list (looked up 2026-11-26 in the list of the user guide's page
+/// "AWS Foundational Security Best Practices standard"; all other ids of the remedies are in it, spelled as there).
+const OUTSIDE_FSBP: [&str; 2] = ["RDS.38", "RDS.39"];
+
+/// How names of AWS end.
+const AWS_SUFFIXES: [&str; 4] = [".amazonaws.com", ".amazonaws.com.cn", ".on.aws", ".api.aws"];
 
 /// The remedy where nothing more is known.
 pub const GENERIC: &str = "self-managed";
@@ -128,6 +139,28 @@ impl Remedies {
                 app.and_then(classes::class).and_then(|class| own(&|r| r.classes.contains(&class)))
             })
             .unwrap_or(&self.generic)
+    }
+
+    /// The managed service that a server of this name is, where it speaks the service's protocol.
+    pub fn by_host(&self, name: &str, app: Option<&str>) -> Option<&str> {
+        // Every name here is AWS's own: `s3.example.com` is nobody's bucket.
+        if !AWS_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+            return None;
+        }
+        let app = app?;
+        let fits = |remedy: &&Remedy| {
+            remedy.apps.iter().any(|known| known == app)
+                && remedy.hosts.iter().any(|host| match host.strip_prefix('.') {
+                    Some(_) => name.contains(host.as_str()),
+                    None => name.starts_with(host.as_str()) || name.contains(&format!(".{host}")),
+                })
+        };
+        let mut found: Vec<&Remedy> = self.list.iter().filter(fits).collect();
+        let marked = RDS_NAMES.iter().find(|(mark, _)| name.contains(mark));
+        if let Some((_, prefix)) = marked {
+            found.retain(|remedy| remedy.id.starts_with(prefix));
+        }
+        found.first().map(|remedy| remedy.id.as_str())
     }
 
     /// Remedies of every service that speaks this protocol: what it may be where no inventory tells.

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    Date, Edge, FindingId, Identity, Timestamp,
+    Addresses, Date, Edge, FindingId, Identity, Resource, Timestamp,
     finding::EVERY_CLIENT,
     record::Record,
     record_line::{RecordLine, TlsLine},
 };
 
-use super::{Per, Raise};
+use super::{Per, Raise, services};
 
 /// The facts of one flow, in the words of its record.
 #[derive(Clone, Debug)]
@@ -42,8 +42,14 @@ pub struct Subject<'a> {
     pub client_names: Vec<&'a str>,
     /// Names an inventory gives the server.
     pub server_names: Vec<&'a str>,
-    /// Which managed service the server is, by remedy id (`rds-postgresql`), where an inventory or its name tells.
+    /// Which managed service the server is, by remedy id (`rds-postgresql`), where an inventory tells.
     pub service: Option<&'a str>,
+    /// Identity an inventory gives the server.
+    pub server_id: Option<&'a str>,
+    /// Group an inventory puts the client into.
+    pub client_group: Option<&'a str>,
+    /// The server's name, wherever it comes from: it may point to a remedy, no rule matches it.
+    pub server_name: Option<&'a str>,
 }
 
 impl<'a> From<&'a Record> for Subject<'a> {
@@ -73,9 +79,12 @@ impl<'a> From<&'a Record> for Subject<'a> {
                 .and_then(|tls| tls.certificates.cert_not_after.as_deref())
                 .and_then(end_of),
             ts_last: record.ts_last,
-            client_names: Vec::new(),
-            server_names: Vec::new(),
-            service: None,
+            client_names: names(record.names.src_aws.as_deref()),
+            server_names: names(record.names.dst_aws.as_deref()),
+            service: service(record.names.dst_aws.as_deref(), record.app),
+            server_id: record.names.dst_aws.as_deref().map(|r| &*r.id),
+            client_group: record.names.src_aws.as_deref().map(Resource::client_group),
+            server_name: record.names.dst_name.as_deref(),
         }
     }
 }
@@ -108,11 +117,24 @@ impl<'a> From<&'a RecordLine> for Subject<'a> {
                 .unwrap_or_default(),
             cert_not_after: word(|tls| tls.cert_not_after.as_deref()).and_then(end_of),
             ts_last: line.ts_last,
-            client_names: line.src_name.as_deref().into_iter().collect(),
-            server_names: line.dst_name.as_deref().into_iter().collect(),
-            service: None,
+            client_names: names(line.src_aws.as_ref()),
+            server_names: names(line.dst_aws.as_ref()),
+            service: service(line.dst_aws.as_ref(), line.app.as_deref()),
+            server_id: line.dst_aws.as_ref().map(|r| &*r.id),
+            client_group: line.src_aws.as_ref().map(Resource::client_group),
+            server_name: line.dst_name.as_deref(),
         }
     }
+}
+
+fn names(resource: Option<&Resource>) -> Vec<&str> {
+    resource.map(|resource| resource.names().collect()).unwrap_or_default()
+}
+
+/// The managed service: as a file says, else by kind and protocol.
+fn service<'a>(resource: Option<&'a Resource>, app: Option<&str>) -> Option<&'a str> {
+    let resource = resource?;
+    resource.service.as_deref().or_else(|| services::service(&resource.kind, app))
 }
 
 /// The time that a record names: a day lasts to its end.
@@ -154,6 +176,19 @@ impl Subject<'_> {
             client,
         };
         (FindingId::of(&edge), edge)
+    }
+}
+
+/// The ends as the flow's own record names them.
+impl Identity for Subject<'_> {
+    fn server(&self, scope: &str, address: IpAddr, at: Timestamp) -> String {
+        let id = self.server_id.map(str::to_owned);
+        id.unwrap_or_else(|| Addresses.server(scope, address, at))
+    }
+
+    fn client_group(&self, scope: &str, address: IpAddr, at: Timestamp) -> String {
+        let group = self.client_group.map(str::to_owned);
+        group.unwrap_or_else(|| Addresses.client_group(scope, address, at))
     }
 }
 

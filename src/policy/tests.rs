@@ -38,6 +38,9 @@ fn subject() -> Subject<'static> {
         client_names: Vec::new(),
         server_names: Vec::new(),
         service: None,
+        server_id: None,
+        client_group: None,
+        server_name: None,
     }
 }
 

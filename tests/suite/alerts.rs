@@ -13,7 +13,7 @@ use std::{
 
 use cleartap::{
     alerts::AlertsConfig,
-    findings::{Event, EventKind, Finding, FindingState},
+    findings::{Event, EventKind, Finding, FindingState, Names},
     model::{Edge, FindingId, Timestamp},
     output::alerts::Dispatcher,
     policy::{Action, Remedies, Severity, Topic},
@@ -65,6 +65,7 @@ fn event(kind: EventKind, client: &str, s: u64) -> Event {
         bytes: 4096,
         client_address: "10.0.0.5".to_owned(),
         server_address: "10.0.0.9".to_owned(),
+        names: Names::default(),
         evidence: Vec::new(),
     };
     Event { kind, at, finding }

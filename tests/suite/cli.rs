@@ -161,3 +161,16 @@ fn help_schema_and_protocols_teach() {
         assert!(stderr(&output).contains(wrong[1]), "{wrong:?}: {}", stderr(&output));
     }
 }
+
+#[test]
+fn the_cost_of_metrics_is_estimated_from_captures_as_from_their_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("flows.jsonl");
+    cleartap(&["analyze", "captures/demo.pcap", "--flows", lines.to_str().unwrap()]);
+    let by_records = stdout(&cleartap(&["metrics", "cost", "--records", lines.to_str().unwrap()]));
+    let by_capture = stdout(&cleartap(&["metrics", "cost", "captures/demo.pcap"]));
+    assert_eq!(by_capture, by_records);
+    assert!(by_capture.contains("total, USD"), "{by_capture}");
+    let missing = cleartap(&["metrics", "cost", "captures/no-such.pcap"]);
+    assert_eq!(missing.status.code(), Some(1));
+}

@@ -73,7 +73,7 @@ impl Aws {
     }
 
     /// An alarm on the sum of a metric, with a queue that hears of it.
-    fn alarm(&self, metric: &str, comparison: &str, threshold: u32) {
+    pub(super) fn alarm(&self, metric: &str, comparison: &str, threshold: u32) {
         let topic = "arn:aws:sns:us-east-1:000000000000:alarms";
         self.call("sns", "Action=CreateTopic&Name=alarms&Version=2010-03-31");
         self.call("sqs", "Action=CreateQueue&QueueName=heard&Version=2012-11-05");
@@ -94,7 +94,7 @@ impl Aws {
         );
     }
 
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         between(&self.call("monitoring", "Action=DescribeAlarms&Version=2010-08-01"), "StateValue")
     }
 
@@ -249,6 +249,9 @@ pub(super) const CUT: usize = 1;
 const THROTTLE: usize = 2;
 pub(super) const UNAVAILABLE: usize = 3;
 pub(super) const TOO_MANY: usize = 4;
+const BROKEN: usize = 5;
+/// Passes on, but only after a while.
+const SLOW: usize = 6;
 
 /// A proxy in front of the emulator that can fail.
 pub(super) struct Proxy {
@@ -307,7 +310,11 @@ fn one(mut client: TcpStream, behind: u16, mode: usize) {
         THROTTLE => "400 Bad Request",
         UNAVAILABLE => "503 Service Unavailable",
         TOO_MANY => "429 Too Many Requests",
+        BROKEN => "500 Internal Server Error",
         _ => {
+            if mode == SLOW {
+                std::thread::sleep(Duration::from_secs(1));
+            }
             let mut server = TcpStream::connect(("127.0.0.1", behind)).unwrap();
             server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             server.write_all(&request).unwrap();
@@ -343,14 +350,14 @@ fn through_faults_and_a_kill_every_committed_period_arrives() {
     assert!(log.contains("waits in the spool") || log.contains("wait in the spool"), "{log}");
     // The second life finds it, meets every fault, and is killed in the midst of it.
     let mut sensor = Sensor::start(proxy.port, folder.path());
-    for mode in [CUT, THROTTLE, TOO_MANY, UNAVAILABLE] {
+    for mode in [CUT, THROTTLE, TOO_MANY, BROKEN, UNAVAILABLE] {
         proxy.fail(mode, 1);
     }
     sensor.signal(nix::sys::signal::Signal::SIGKILL);
     sensor.child.wait().unwrap();
     assert!(aws.sum("SensorHeartbeat").1 < 0.5, "nothing has got through so far");
-    // The third finds all of it.
-    proxy.mode.store(PASS, Ordering::SeqCst);
+    // The third finds all of it, though each answer takes its time.
+    proxy.mode.store(SLOW, Ordering::SeqCst);
     let sensor = Sensor::start(proxy.port, folder.path());
     std::thread::sleep(Duration::from_secs(2));
     let log = sensor.stop();

@@ -16,6 +16,8 @@
 #![allow(missing_docs, unreachable_pub, reason = "nothing is exported from a test binary")]
 
 #[cfg(feature = "aws")]
+mod alarms;
+#[cfg(feature = "aws")]
 mod alerts;
 mod alloc;
 mod bounds;
@@ -31,6 +33,8 @@ mod degrade;
 mod ec2;
 #[cfg(feature = "live")]
 mod findings;
+#[cfg(feature = "book")]
+mod flood;
 mod golden;
 mod inputs;
 mod inventory;
@@ -41,6 +45,7 @@ mod metrics;
 mod mistakes;
 #[cfg(feature = "aws")]
 mod moto;
+mod names;
 mod outputs;
 mod policy;
 mod ports;

@@ -39,6 +39,13 @@ impl EventBridge {
         Self { client: Client::from_conf(builder.build()), target: target.clone() }
     }
 
+    /// Whether the bus is there and may be seen, without telling anything.
+    pub(super) async fn probe(&self) -> Result<String, Fault> {
+        let bus = &self.target.bus;
+        let asked = self.client.describe_event_bus().name(bus).send().await;
+        asked.map(|_| format!("bus {bus} is there")).map_err(|error| fault(&error))
+    }
+
     fn entry(&self, message: &Message) -> PutEventsRequestEntry {
         let at = message.at.parse::<Timestamp>().unwrap_or_default();
         let seconds = i64::try_from(at.seconds()).unwrap_or_default();

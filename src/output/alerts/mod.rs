@@ -26,6 +26,8 @@ mod webhook;
 pub use channel::{Lanes, LanesCounters};
 pub use delivery::{AlertCounters, AlertDelivery, Sink};
 pub use dispatcher::{AlertsError, ChannelStatus, Dispatcher};
+#[cfg(feature = "aws")]
+pub use sink::{Probed, probe};
 pub use webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, signature};
 
 #[cfg(test)]

@@ -47,6 +47,13 @@ impl SecurityHub {
         }
         Self { client: Client::from_conf(builder.build()), target: target.clone() }
     }
+
+    /// Whether Security Hub is on in this account and Region, without telling anything.
+    pub(super) async fn probe(&self) -> Result<String, Fault> {
+        let asked = self.client.describe_hub().send().await;
+        let hub = asked.map_err(|error| fault(&error))?;
+        Ok(format!("{} is on", hub.hub_arn().unwrap_or("the hub")))
+    }
 }
 
 impl Sink for SecurityHub {

@@ -61,6 +61,27 @@ impl Target {
     }
 }
 
+/// What a probe asked for, and what came of it.
+#[cfg(feature = "aws")]
+pub type Probed = (&'static str, Result<String, Fault>);
+
+/// Asks the AWS service of a channel whether it would take alerts, without telling any.
+///
+/// # Errors
+/// What is wrong with the configuration, in words for the user.
+#[cfg(feature = "aws")]
+pub async fn probe(channel: &ChannelConfig) -> Result<Probed, String> {
+    Ok(match Target::connect(channel).await? {
+        Target::EventBridge(target) => ("events:DescribeEventBus", target.probe().await),
+        #[cfg(feature = "securityhub")]
+        Target::SecurityHub(target) => ("securityhub:DescribeHub", target.probe().await),
+        Target::Sns(target) => ("sns:GetTopicAttributes", target.probe().await),
+        Target::JsonLines(_) | Target::Syslog(_) | Target::Webhook(_) => {
+            return Err("no AWS service".to_owned());
+        }
+    })
+}
+
 /// Calls the same of each.
 macro_rules! each {
     ($self:expr, $sink:ident => $call:expr) => {

@@ -40,6 +40,13 @@ impl Sns {
         Self { client: Client::from_conf(builder.build()), target: target.clone() }
     }
 
+    /// Whether the topic is there and may be seen, without telling anything.
+    pub(super) async fn probe(&self) -> Result<String, Fault> {
+        let arn = &self.target.topic_arn;
+        let asked = self.client.get_topic_attributes().topic_arn(arn).send().await;
+        asked.map(|_| format!("{arn} is there")).map_err(|error| fault(&error))
+    }
+
     fn entry(&self, id: usize, message: &Message) -> Result<PublishBatchRequestEntry, Fault> {
         let text =
             if self.target.json { message.json(MESSAGE_BYTES_MAX) } else { message.text.clone() };

@@ -12,7 +12,7 @@ use crate::findings::{Finding, Kept};
 /// The fields of an edge, which are columns of their own.
 const EDGE: [&str; 6] = ["scope", "server", "port", "protocol", "rule", "client"];
 /// The other columns but the last, `idle_from`.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 27] = [
     "id",
     "state",
     "severity",
@@ -34,6 +34,11 @@ const FIELDS: [&str; 22] = [
     "bytes",
     "client_address",
     "server_address",
+    "client_name",
+    "client_owner",
+    "server_name",
+    "server_name_source",
+    "server_owner",
     "evidence",
 ];
 /// Fields that are lists.

@@ -173,7 +173,7 @@ fn what_is_no_book_of_ours_is_explained_and_left_as_it_is() {
     let cases: [(Spoil<'_>, &str); 4] = [
         (&text, "is no findings book"),
         (&foreign, "is no findings book"),
-        (&newer, "has version 99; this cleartap knows versions up to 1"),
+        (&newer, "has version 99; this cleartap knows versions up to 2"),
         (&damaged, "is damaged"),
     ];
     for (make, words) in cases {

@@ -4,7 +4,6 @@
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::{
     Client,
-    error::ProvideErrorMetadata as _,
     primitives::DateTime,
     types::{Dimension, MetricDatum, StandardUnit},
 };
@@ -14,7 +13,7 @@ use crate::{
     alerts::AwsAccess,
     output::{
         Fault,
-        aws::{HttpsOnly, fault, load},
+        aws::{self, HttpsOnly, fault, load},
     },
 };
 
@@ -52,25 +51,7 @@ impl CloudWatch {
 
     /// Who asks, by `sts:GetCallerIdentity`: account and ARN, which are no secrets.
     pub async fn identity(config: &CloudWatchConfig) -> Result<String, String> {
-        let sdk = load(&access(config), config.timeout_s).await;
-        if sdk.region().is_none() {
-            return Err(ConnectError::NoRegion.to_string());
-        }
-        let builder = aws_sdk_sts::config::Builder::from(&sdk).interceptor(HttpsOnly);
-        let asked = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity();
-        match asked.send().await {
-            Ok(identity) => Ok(identity.arn().unwrap_or("an identity without ARN").to_owned()),
-            Err(error) => match (error.code(), error.raw_response()) {
-                (Some(code), _) => Err(format!("sts:GetCallerIdentity: {code}")),
-                (None, Some(answer)) => {
-                    Err(format!("sts:GetCallerIdentity: HTTP {}", answer.status().as_u16()))
-                }
-                (None, None) => {
-                    Err("sts:GetCallerIdentity: no answer: credentials, network, or endpoint"
-                        .to_owned())
-                }
-            },
-        }
+        aws::identity(&access(config), config.timeout_s).await
     }
 
     /// Asks for permission without writing: a request without data, which CloudWatch turns down only after it has looked

@@ -198,3 +198,97 @@ fn json_lines_go_on_in_a_new_file_when_theirs_is_moved_away() {
     let mut nowhere = JsonLines::new(&JsonLinesTarget { path: folder.path().join("no/such") });
     assert_eq!(kind(&ready(nowhere.send(&messages(1)))), "later");
 }
+
+/// A certificate for `localhost`, and one for somebody else.
+const LOCALHOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/localhost.pem");
+const ELSEWHERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls/elsewhere.pem");
+const LOCALHOST_KEY: &[u8] = include_bytes!("../../../../tests/data/tls/localhost.key");
+
+/// A receiver on loopback behind TLS, as `localhost`. What it is sent comes over the channel, decrypted; it answers `answer` and
+/// closes.
+fn behind_tls(answer: &'static [u8]) -> (u16, std::sync::mpsc::Receiver<Vec<u8>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{
+            ServerConfig,
+            crypto::aws_lc_rs,
+            pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        },
+    };
+    let provider = std::sync::Arc::new(aws_lc_rs::default_provider());
+    let certificate = CertificateDer::from_pem_file(LOCALHOST).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(LOCALHOST_KEY).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heard, received) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        run(async move {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that does not trust us goes away.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut bytes = vec![0; 65_536];
+                let count = stream.read(&mut bytes).await.unwrap();
+                bytes.truncate(count);
+                stream.write_all(answer).await.unwrap();
+                stream.shutdown().await.unwrap();
+                if heard.send(bytes).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    (port, received)
+}
+
+const WAIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+#[test]
+fn a_webhook_behind_tls_is_told_if_its_certificate_is_trusted_and_has_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = b"HTTP/1.1 204 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let (port, received) = behind_tls(taken);
+    let webhook = |host: &str, ca: &str| WebhookTarget {
+        ca_file: Some(ca.into()),
+        ..signed(format!("https://{host}:{port}/hook"), &folder)
+    };
+    let send = |target: WebhookTarget| {
+        kind(&run(async { Webhook::connect(&target).unwrap().send(&messages(1)).await }))
+    };
+    assert_eq!(send(webhook("localhost", LOCALHOST)), "taken");
+    let heard = String::from_utf8(received.recv_timeout(WAIT).unwrap()).unwrap();
+    assert!(heard.starts_with("POST /hook HTTP/1.1"), "{heard}");
+    assert!(!heard.contains(CANARY), "the key signs, it is not sent");
+    assert_eq!(send(webhook("localhost", ELSEWHERE)), "later", "an authority that is not trusted");
+    assert_eq!(send(webhook("127.0.0.1", LOCALHOST)), "later", "another name");
+    assert!(received.try_recv().is_err(), "nothing is said to whom is not trusted");
+}
+
+#[test]
+fn syslog_over_tls_is_told_if_its_certificate_is_trusted() {
+    let (port, received) = behind_tls(b"");
+    let send = |ca: &str| {
+        let target = SyslogTarget {
+            address: format!("localhost:{port}"),
+            transport: SyslogTransport::Tls,
+            ca_file: Some(ca.into()),
+            ..SyslogTarget::default()
+        };
+        kind(&run(async { Syslog::new(&target).unwrap().send(&messages(2)).await }))
+    };
+    assert_eq!(send(LOCALHOST), "taken");
+    let heard = String::from_utf8(received.recv_timeout(WAIT).unwrap()).unwrap();
+    // Octet counting (RFC 5425 section 4.3): a length, then the message.
+    let (length, rest) = heard.split_once(' ').unwrap();
+    assert!(rest.len() >= length.parse().unwrap() && rest.starts_with("<131>1 "), "{heard}");
+    assert_eq!(send(ELSEWHERE), "later");
+}
