@@ -1,4 +1,8 @@
 //! The emulator that knows Security Hub, network interfaces and mirror sessions, on loopback, from `PyPI`.
+#![cfg_attr(
+    not(all(feature = "inventory", feature = "securityhub")),
+    allow(dead_code, reason = "each feature needs a part")
+)]
 
 use std::{
     io::{Read, Write},

@@ -125,6 +125,10 @@ impl Keeper {
     }
 
     /// What is known; an account that did not answer is an error.
+    #[cfg_attr(
+        not(feature = "inventory"),
+        expect(clippy::unnecessary_wraps, reason = "as with the feature")
+    )]
     pub(in crate::cli) fn into_inventory(self) -> anyhow::Result<Inventory> {
         #[cfg(feature = "inventory")]
         for account in &self.accounts {
