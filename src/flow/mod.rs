@@ -67,6 +67,9 @@ pub struct Direction {
 #[derive(Debug, Default)]
 struct Further(Vec<Tally>);
 
+/// How long a closed connection waits for late copies once both FINs are acknowledged.
+const ACKNOWLEDGED_LINGER_NS_MAX: u64 = 2 * crate::model::time::NS_PER_S;
+
 /// Sequence numbers further apart than this belong to different connections.
 const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
 
@@ -201,6 +204,11 @@ impl Direction {
         });
     }
 
+    /// Whether the acknowledgements sent here cover all that was seen of `other`.
+    fn acknowledges(&self, other: &Self) -> bool {
+        self.acked.is_some_and(|(_, high)| other.ends_at(high))
+    }
+
     /// Whether the acknowledgements sent here prove that the other end has sent payload.
     ///
     /// `syn_seen`: the first acknowledgement is that of a SYN/ACK exchange and covers no payload.
@@ -303,17 +311,21 @@ impl<T> Flow<T> {
     /// all is acknowledged.
     pub fn is_seen_to_its_end(&self) -> bool {
         let [a, b] = &self.directions;
-        let acknowledged =
-            |by: &Direction, of: &Direction| by.acked.is_some_and(|(_, high)| of.ends_at(high));
         let left = |by: &Direction, of: &Direction| {
-            by.reset.is_some_and(|seq| by.ends_at(seq)) && acknowledged(by, of)
+            by.reset.is_some_and(|seq| by.ends_at(seq)) && by.acknowledges(of)
         };
         match self.state {
             State::Closed => true,
             State::Reset => left(a, b) || left(b, a),
-            State::Timeout => acknowledged(a, b) && acknowledged(b, a),
+            State::Timeout => self.is_acknowledged(),
             State::Open | State::Evicted => false,
         }
+    }
+
+    /// Whether each end has acknowledged all that was seen of the other.
+    fn is_acknowledged(&self) -> bool {
+        let [a, b] = &self.directions;
+        a.acknowledges(b) && b.acknowledges(a)
     }
 
     /// Packet and payload counts over all vantages, for liveness only.
@@ -331,6 +343,10 @@ impl<T> Flow<T> {
                 limits.tcp_idle_ns
             }
             (Transport::Tcp, State::Open) => limits.half_open_idle_ns,
+            // Nobody has anything left to send again.
+            (Transport::Tcp, State::Closed) if self.is_acknowledged() => {
+                limits.linger_ns.min(ACKNOWLEDGED_LINGER_NS_MAX)
+            }
             (Transport::Tcp, _) => limits.linger_ns,
             (Transport::Udp | Transport::Esp, _) => limits.udp_idle_ns,
         }

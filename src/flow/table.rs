@@ -202,7 +202,8 @@ impl<T: Default> FlowTable<T> {
         let flow = self.slots.get_mut(index(slot))?.flow.as_mut()?;
         let before = flow.state;
         flow.count(arrival.direction, arrival.vantage, arrival.segment, &mut self.counters);
-        if flow.state != before {
+        // The acknowledgement of the last FIN lets a closed one end sooner.
+        if flow.state != before || flow.state == State::Closed {
             self.schedule(slot);
         }
         Some(FlowId(slot))

@@ -134,8 +134,9 @@ pub(super) fn login(bytes: &[u8]) -> Result<Option<Login>, Short> {
     }
     let secret_at = c.at();
     let secret = secret_length(&mut c, capabilities, length)?;
-    if nameless && secret == 0 {
-        // Zeros look like this too.
+    let counted = capabilities & (CLIENT_PLUGIN_AUTH_LENENC | CLIENT_SECURE_CONNECTION) != 0;
+    if nameless && (secret == 0 || !counted) {
+        // Zeros, and a few small numbers among them, look like this too.
         return Ok(Some(Login::Old(length)));
     }
     let end = c.at().saturating_add(secret);

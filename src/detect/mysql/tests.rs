@@ -445,3 +445,14 @@ fn random_bytes_never_match() {
         assert!(!matches!(Mysql.probe(&view), Probe::Match(_)), "{bytes:02x?}");
     }
 }
+
+#[test]
+fn a_few_small_numbers_among_zeros_are_no_login() {
+    let mut payload = vec![0, 6];
+    payload.resize(36, 0);
+    payload.push(5);
+    payload.resize(256, 0);
+    payload[33] = 1;
+    let found = probe_side(&Mysql, Client, &packet(1, &payload));
+    assert!(!matches!(found, Probe::Match(_)), "{found:?}");
+}

@@ -220,8 +220,8 @@ fn authentication(body: &[u8]) -> bool {
     let mut c = Cursor::new(body);
     let Ok(code) = c.u32_be() else { return false };
     match code {
-        // Ok, KerberosV5, CleartextPassword, GSS, SSPI.
-        0 | 2 | 3 | 7 | 9 => c.is_empty(),
+        // Ok, KerberosV5, CleartextPassword, GSS, SSPI; Redshift's identity provider.
+        0 | 2 | 3 | 7 | 9 | 14 => c.is_empty(),
         // CryptPassword (before 8.4) and SCMCredential.
         4 => c.left() == 2 && c.rest().iter().all(u8::is_ascii_graphic),
         6 => c.left() <= 2,
@@ -236,11 +236,27 @@ fn authentication(body: &[u8]) -> bool {
             let plain = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-';
             first.len() >= 3 && first.iter().all(plain) && c.rest().last() == Some(&0)
         }
-        // Redshift: digest (algorithm, salt, nonce) and identity provider.
-        13 => c.left() >= 12,
-        14 => true,
+        // Redshift's digest of a password.
+        13 => digest(&mut c).is_some(),
         _ => false,
     }
+}
+
+/// Redshift's digest request: a known algorithm, a salt, and with newer servers a nonce and a number.
+fn digest(c: &mut Cursor<'_>) -> Option<()> {
+    let known = c.u32_be().ok()? <= 2;
+    random(c)?;
+    if !c.is_empty() {
+        random(c)?;
+    }
+    (known && c.left() <= 8).then_some(())
+}
+
+/// Bytes behind their length; of small numbers half are zero.
+fn random(c: &mut Cursor<'_>) -> Option<()> {
+    let length = usize::try_from(c.u32_be().ok()?).ok()?;
+    let random = c.take(length).ok()?;
+    (length >= 4 && random.iter().filter(|b| **b != 0).count() > length / 2).then_some(())
 }
 
 /// Body of `NegotiateProtocolVersion`.

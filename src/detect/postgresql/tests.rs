@@ -403,3 +403,19 @@ fn a_token_that_overtakes_the_consent_to_gss_is_taken() {
         hear(&Postgresql, &[(Client, GSS), (Client, token), (Server, b"G"), (Server, token)]);
     assert_eq!((heard.encryption, heard.refused), (Some(Encryption::OtherEncrypted), false));
 }
+
+#[test]
+fn small_numbers_are_no_request_of_redshift() {
+    let request = |code: u8, body: &[u8]| {
+        let length = u8::try_from(body.len() + 8).unwrap();
+        [&[b'R', 0, 0, 0, length, 0, 0, 0, code], body].concat()
+    };
+    let digest = [&[0, 0, 0, 0, 0, 0, 0, 4][..], b"salt", &[0, 0, 0, 4], b"once", &[0, 0, 3, 0xe8]];
+    let found = probe_side(&Postgresql, Server, &request(13, &digest.concat()));
+    assert!(matches!(found, Probe::Match(_)), "{found:?}");
+    let numbers = [0, 0, 0, 9, 0, 0, 0, 14, 0, 0, 0, 3, 0, 0, 0, 200];
+    for code in [13, 14] {
+        let found = probe_side(&Postgresql, Server, &request(code, &numbers));
+        assert!(!matches!(found, Probe::Match(_)), "{code} {found:?}");
+    }
+}
