@@ -139,6 +139,9 @@ impl Header {
                 if documents == 0 {
                     return need(self.left(cursor) == 0);
                 }
+                // Small numbers look like an answer of empty documents; servers always say something in it.
+                let mut ahead = *cursor;
+                need(usize::try_from(ahead.u32_le()?).is_ok_and(|n| n > bson::DOCUMENT_BYTES_MIN))?;
             }
             Opcode::Compressed => {
                 let original = Opcode::from_number(cursor.u32_le()?).ok_or(Flaw::Bad)?;

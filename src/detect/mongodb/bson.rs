@@ -83,6 +83,7 @@ fn element<'a>(cursor: &mut Cursor<'a>) -> Read<Element<'a>> {
     Ok(Element { name, value: cursor.take(bytes)? })
 }
 
-const DOCUMENT_BYTES_MIN: usize = 5;
+/// An empty one.
+pub(super) const DOCUMENT_BYTES_MIN: usize = 5;
 const NAME_BYTES_MAX: usize = 256;
 const ELEMENTS_MAX: usize = 64;

@@ -166,3 +166,11 @@ fn answers_tell_what_became_of_the_session() {
     let heard = hear(&Mongodb, &[(C, &ping()), (S, b"HTTP/1.0 200 OK\r\nConnection: close\r\n")]);
     assert_eq!((heard.fits, heard.mismatch), ([true, false], [false, true]));
 }
+
+#[test]
+fn small_numbers_are_no_answer_of_empty_documents() {
+    let numbers = |list: &[u32]| list.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let empty = numbers(&[200, 3, 9, 1, 8, 0, 0, 0, 2, 5, 0, 7]);
+    assert!(!matches(probe_side(&Mongodb, S, &empty)));
+    assert!(matches(probe_side(&Mongodb, S, &greeting())));
+}
