@@ -5,7 +5,7 @@ set -eu
 # What must be there (a program, or a file by its path), and the Debian package that brings it.
 demo="cc:gcc /usr/include/stdio.h:libc6-dev"
 build="$demo /usr/include/pcap.h:libpcap-dev"
-test="$build c++:g++ ip:iproute2 setpriv:util-linux python3:python3"
+test="$build c++:g++ ip:iproute2 setpriv:util-linux python3:python3 nft:nftables systemd-analyze:systemd"
 case "$1" in
     demo) needs=$demo ;;
     build) needs=$build ;;
@@ -25,13 +25,19 @@ if [ "$1" = test ] && ! python3 -c "import ensurepip" > /dev/null 2>&1; then
     missing="$missing python3-venv"
 fi
 
-# Emulators of AWS for the end-to-end tests, from PyPI, apart from the system's Python.
+# Emulators of AWS for the end-to-end tests and what checks deploy/, from PyPI, apart from the system's Python.
 emulators() {
     [ "$1" = test ] || return 0
     venv="$(dirname "$0")/../target/aws-emulators"
     if [ ! -x "$venv/bin/ministack" ] || [ ! -x "$venv/bin/moto_server" ]; then
         python3 -m venv "$venv"
         "$venv/bin/pip" install --quiet --disable-pip-version-check ministack==1.5.33 cbor2==6.3.0 'moto[server]==5.2.5'
+    fi
+    # In a place of its own: it wants other versions of the same packages.
+    tools="$(dirname "$0")/../target/deploy-tools"
+    if [ ! -x "$tools/bin/cfn-lint" ] || [ ! -x "$tools/bin/checkov" ]; then
+        python3 -m venv "$tools"
+        "$tools/bin/pip" install --quiet --disable-pip-version-check cfn-lint==1.58.0 checkov==3.3.30
     fi
 }
 

@@ -19,10 +19,11 @@
 //! | [`alerts`] | which of their events are told, to whom, in which words | `model`, `policy`, `findings` |
 //! | [`enrich`] | what a record gains from other flows: control plane | `model`, `inventory` |
 //! | [`inventory`] | who has which address, and since when | `model` |
+//! | [`sessions`] | the session keeper: which interfaces are mirrored, which should be, which cannot | `model`, `inventory`, `alerts` (how AWS is reached) |
 //! | [`clock`] | edge: the wall clock | `model` |
 //! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `clock`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
 //! | `ec2` | edge: what an account holds, as the EC2 API tells it | `model`, `alerts` (how AWS is reached), `inventory`, `output` (the AWS chain) |
-//! | [`config`] | the configuration file: written, then validated | `model`, `inventory` (which tags), `policy`, `strength`, `alerts`, sections of `metrics` and `output` |
+//! | [`config`] | the configuration file: written, then validated | `model`, `inventory` (which tags), `policy`, `strength`, `alerts`, sections of `metrics`, `output` and `sessions` |
 //! | [`cli`] | the command line | everything |
 //!
 //! Invariants, as absences: no payload byte in anything that leaves; no port in a detector; no clock below the edges; no
@@ -48,5 +49,6 @@ pub mod metrics;
 pub mod model;
 pub mod output;
 pub mod policy;
+pub mod sessions;
 pub mod strength;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! Arguments that several subcommands share, and what they become: configuration, then settings of an engine.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,6 +12,11 @@ use crate::{
     model::{Network, time::NS_PER_S},
     strength::{PROFILES, Profile},
 };
+
+/// A socket address.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:4789 or [::1]:4789".to_owned())
+}
 
 /// Limits and source domains of an engine.
 #[derive(Clone, Debug, Args)]

@@ -3,11 +3,16 @@
 mod addresses;
 mod analyze;
 mod args;
+#[cfg(feature = "live")]
+mod board;
+mod canary;
 mod check;
 mod explain;
 mod filter;
 #[cfg(feature = "book")]
 mod findings;
+#[cfg(feature = "live")]
+mod health;
 #[cfg(feature = "live")]
 mod inventory_file;
 #[cfg(feature = "live")]
@@ -24,8 +29,14 @@ mod reload;
 mod remedies;
 #[cfg(feature = "live")]
 mod run;
+#[cfg(feature = "inventory")]
+mod sessions;
 #[cfg(feature = "live")]
 mod stage;
+#[cfg(feature = "live")]
+mod status;
+#[cfg(feature = "live")]
+mod stopping;
 #[cfg(feature = "live")]
 mod writer;
 
@@ -79,6 +90,16 @@ enum Command {
     /// Listen on the mirror port or an interface and write records until stopped
     #[cfg(feature = "live")]
     Run(run::RunArgs),
+    /// Keep the traffic mirror sessions: what is mirrored, what is not and why, and make it so
+    #[cfg(feature = "inventory")]
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// How a running sensor stands: rates, losses, findings, coverage, outputs
+    #[cfg(feature = "live")]
+    Status(status::StatusArgs),
+    /// Prove that the whole chain works: a harmless exchange in clear that the sensor knows
+    #[command(subcommand)]
+    Canary(canary::CanaryCommand),
     /// Explain every error of a configuration, or show what is in effect and where it comes from
     Check(check::CheckArgs),
     /// Show what a policy would raise, and what a change of it adds and removes
@@ -123,6 +144,11 @@ pub fn main() -> ExitCode {
         Command::Protocols(args) => protocols::protocols(&args),
         #[cfg(feature = "live")]
         Command::Run(args) => run::run(&args),
+        #[cfg(feature = "inventory")]
+        Command::Sessions(command) => sessions::sessions(&command),
+        #[cfg(feature = "live")]
+        Command::Status(args) => status::status(&args),
+        Command::Canary(command) => canary::canary(&command),
         Command::Check(args) => check::check(&args),
         Command::Policy(args) => policy::policy(&args),
         #[cfg(feature = "book")]

@@ -19,23 +19,23 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::args::flag;
+#[cfg(feature = "aws")]
+use super::status::OutputStatus;
+use super::{
+    args::flag,
+    board::{Board, Canary},
+};
 #[cfg(feature = "aws")]
 use crate::output::cloudwatch::{CloudWatch, CloudWatchConfig, Delivery, DeliveryCounters, Outbox};
 use crate::{
     clock::now,
     config::{Config, Flag},
-    counters::Counters,
     engine::{Excluded, Measure},
     ingest::error::shown,
     metrics::{Closed, Collector, Gauges, Points, Publisher},
     model::Timestamp,
-    output::{
-        emf,
-        http::{self, PROMETHEUS_TEXT, Page, Pages},
-        prometheus::Exposition,
-    },
-    policy::is_health_check,
+    output::{emf, http, prometheus::Exposition},
+    policy::{class_name, is_idle_talk},
 };
 
 /// Closed periods waiting for the control plane; more wait in the shard.
@@ -51,7 +51,7 @@ pub(super) struct MetricsArgs {
     #[arg(long, value_name = "N", help_heading = "Metrics")]
     metric_series_max: Option<u32>,
     /// Serve metrics for Prometheus at http://ADDRESS:PORT/metrics
-    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Metrics", value_parser = super::run::address)]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Metrics", value_parser = super::args::address)]
     prometheus: Option<SocketAddr>,
     /// Append metrics as CloudWatch embedded metric format to this file (- for standard output)
     #[arg(long, value_name = "OUT.jsonl", help_heading = "Metrics")]
@@ -99,17 +99,17 @@ impl MetricsArgs {
 pub(super) fn measure(config: &Config) -> Option<Measure> {
     let wanted = config.cloudwatch.enabled
         || config.prometheus.listen.is_some()
+        || config.health.listen.is_some()
         || config.emf.path.is_some();
-    let excluded = Excluded(Arc::new(is_health_check));
+    let excluded = Excluded(Arc::new(is_idle_talk));
     wanted.then(|| Measure { period_ns: config.metrics.period_ns(), excluded: Some(excluded) })
 }
 
-/// Opens the outputs and starts their tasks. `counters` are shown to Prometheus as they are.
+/// Opens the outputs and starts their tasks.
 pub(super) async fn start(
     config: &Config,
     closed: mpsc::Receiver<Closed>,
-    counters: watch::Receiver<Counters>,
-    gauges: watch::Receiver<Gauges>,
+    board: Board,
 ) -> anyhow::Result<JoinHandle<()>> {
     #[cfg(not(feature = "aws"))]
     anyhow::ensure!(
@@ -117,24 +117,31 @@ pub(super) async fn start(
         "cloudwatch.enabled: this cleartap is built without CloudWatch (feature `aws`)"
     );
     let exposition = Arc::new(Mutex::new(Exposition::default()));
-    if let Some(address) = config.prometheus.listen {
+    let pages = board.pages(&exposition);
+    let mut served = None;
+    let places =
+        [("prometheus.listen", config.prometheus.listen), ("health.listen", config.health.listen)];
+    for (key, address) in places {
+        let Some(address) = address.filter(|_| served != address) else { continue };
         let listener = http::listen(address).await;
-        let listener = listener
-            .with_context(|| format!("prometheus.listen: {address} cannot be listened on"))?;
-        info!(address = %listener.local_addr()?, "Serving /metrics.");
-        tokio::spawn(http::serve(listener, pages(&exposition, counters)));
+        let listener =
+            listener.with_context(|| format!("{key}: {address} cannot be listened on"))?;
+        info!(address = %listener.local_addr()?, "Serving /metrics, /healthz, /readyz, /status.");
+        tokio::spawn(http::serve(listener, pages.clone()));
+        served = Some(address);
     }
     let emf = config.emf.path.as_deref().map(open).transpose()?;
     #[cfg(feature = "aws")]
     let cloudwatch = if config.cloudwatch.enabled {
-        Some(Cloud::start(&config.cloudwatch).await?)
+        Some(Cloud::start(&config.cloudwatch, Arc::clone(&board.cloudwatch)).await?)
     } else {
         None
     };
     let task = Publishing {
         collector: Collector::new(1, config.metrics.period_ns()),
-        publisher: Publisher::new(&config.metrics),
-        gauges,
+        publisher: Publisher::new(&config.metrics, class_name),
+        gauges: board.gauges,
+        canary: board.canary,
         exposition,
         emf,
         namespace: config.emf.namespace.clone(),
@@ -153,20 +160,12 @@ fn open(path: &std::path::Path) -> anyhow::Result<Box<dyn Write + Send>> {
     Ok(Box::new(file))
 }
 
-fn pages(exposition: &Arc<Mutex<Exposition>>, counters: watch::Receiver<Counters>) -> Pages {
-    let exposition = Arc::clone(exposition);
-    Pages::default().with("/metrics", move || {
-        let mut exposition = exposition.lock().unwrap_or_else(PoisonError::into_inner);
-        exposition.counters(&counters.borrow());
-        Page { ok: true, content_type: PROMETHEUS_TEXT, text: exposition.text() }
-    })
-}
-
 /// Joins the shards' periods and publishes them.
 struct Publishing {
     collector: Collector,
     publisher: Publisher,
     gauges: watch::Receiver<Gauges>,
+    canary: Option<Canary>,
     exposition: Arc<Mutex<Exposition>>,
     emf: Option<Box<dyn Write + Send>>,
     namespace: String,
@@ -198,7 +197,9 @@ impl Publishing {
 
     fn publish(&mut self, now: Timestamp) {
         for period in self.collector.due(now) {
-            let points = self.publisher.points(&period, &self.gauges.borrow());
+            let canary = self.canary.as_ref().map(Canary::seen);
+            let gauges = Gauges { canary, ..self.gauges.borrow().clone() };
+            let points = self.publisher.points(&period, &gauges);
             self.exposition.lock().unwrap_or_else(PoisonError::into_inner).points(&points);
             if let Some(out) = &mut self.emf
                 && let Err(error) = emf::write(out, &self.namespace, &points)
@@ -221,6 +222,24 @@ impl Publishing {
     fn commit(&mut self, _points: &Points) {}
 }
 
+/// Where `/status` looks.
+#[cfg(feature = "aws")]
+type Shown = Arc<Mutex<Option<OutputStatus>>>;
+
+#[cfg(feature = "aws")]
+fn show(shown: &Shown, counters: &DeliveryCounters, outbox: &Outbox, now_delivered: bool) {
+    let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+    let status = shown.get_or_insert_default();
+    "cloudwatch".clone_into(&mut status.name);
+    "cloudwatch".clone_into(&mut status.kind);
+    status.delivered = counters.delivered;
+    status.waiting = outbox.waiting() as u64;
+    status.lost = counters.lost() + outbox.dropped();
+    if now_delivered {
+        status.last_delivery = Some(now().to_string());
+    }
+}
+
 /// The delivery to CloudWatch, a task of its own: a request that hangs holds up nothing.
 #[cfg(feature = "aws")]
 struct Cloud {
@@ -235,7 +254,7 @@ const STOP_S_MAX: u64 = 5;
 
 #[cfg(feature = "aws")]
 impl Cloud {
-    async fn start(config: &CloudWatchConfig) -> anyhow::Result<Self> {
+    async fn start(config: &CloudWatchConfig, shown: Shown) -> anyhow::Result<Self> {
         use crate::output::spool::{Spool, SpoolOptions};
         let put = CloudWatch::connect(config).await?;
         let options = SpoolOptions::new(config.spool.clone(), config.spool_bytes_max);
@@ -246,7 +265,7 @@ impl Cloud {
         let delivery = Delivery::new(put, spool);
         let outbox = delivery.outbox();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(deliver(delivery, stopped));
+        let task = tokio::spawn(deliver(delivery, stopped, shown));
         Ok(Self { outbox, stop, task })
     }
 
@@ -259,7 +278,11 @@ impl Cloud {
 }
 
 #[cfg(feature = "aws")]
-async fn deliver(mut delivery: Delivery<CloudWatch>, mut stopped: watch::Receiver<bool>) {
+async fn deliver(
+    mut delivery: Delivery<CloudWatch>,
+    mut stopped: watch::Receiver<bool>,
+    shown: Shown,
+) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut told = DeliveryCounters::default();
@@ -271,6 +294,7 @@ async fn deliver(mut delivery: Delivery<CloudWatch>, mut stopped: watch::Receive
             Err(error) => error!(%error, "The spool cannot be read."),
         }
         let counters = delivery.counters();
+        show(&shown, &counters, &delivery.outbox(), counters.delivered > told.delivered);
         if counters.lost() > told.lost() {
             error!(
                 poisoned = counters.poisoned,

@@ -25,19 +25,22 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     EXIT_INPUT, EXIT_OK,
-    args::{BadConfig, EngineArgs, flag},
+    args::{BadConfig, EngineArgs, address, flag},
+    board::{Board, Canary},
     colors, complain,
+    health::Health,
     inventory_file::InventoryFile,
     keep::{self, Judging},
     naming::{self, keeper::Naming},
     publish,
     reload::{Identity, Reloads, Watched},
     stage::{Keeping, Stage},
+    stopping::{Step, Stopping},
     writer::Writer,
 };
 use crate::{
     clock::now,
-    config::{self, Capture, Flag, LogForm, Settings},
+    config::{self, Capture, Config, Flag, LogForm, Settings},
     counters::Counters,
     engine::{Emitted, Engine},
     enrich::Enrichment,
@@ -127,17 +130,13 @@ impl RunArgs {
     }
 }
 
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected ADDRESS:PORT, like 127.0.0.1:4789 or [::1]:4789".to_owned())
-}
-
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let sources = args.engine.sources(args.flags());
     let identity = Identity::of(&sources);
     let settings = config::load(&sources).map_err(BadConfig)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anyone can know that it runs.
-    let signals = Signals::new(&runtime)?;
+    let signals = Signals::new(&runtime, settings.config.health.drain_s)?;
     start_log(settings.config.log.form);
     let stop = Arc::new(AtomicBool::new(false));
     let source = open_source(&settings.config.capture, &stop)?;
@@ -323,7 +322,11 @@ async fn control_plane(
     let (counters_in, counters) = watch::channel(Counters::default());
     let (periods_in, periods) = mpsc::channel(publish::PERIODS_QUEUED_MAX);
     let Kept { keeping, keeper, gauges, alerts } = findings;
-    let metrics = publish::start(watched.config(), periods, counters.clone(), gauges).await?;
+    let config = watched.config();
+    let board = board(config, &counters, gauges, alerts.as_ref(), &writer);
+    let (health, canary) = (board.health.clone(), board.canary.clone());
+    tokio::spawn(health.clone().watch(counters.clone()));
+    let metrics = publish::start(config, periods, board).await?;
     let (written_in, to_write) = mpsc::channel(RECORDS_QUEUED_MAX);
     let dropped = Arc::<AtomicU64>::default();
     let heard = watched.config().inventory.heard_names;
@@ -337,6 +340,7 @@ async fn control_plane(
         records: written_in,
         dropped: Arc::clone(&dropped),
         stop: Arc::clone(stop),
+        canary,
     };
     let unwritten = writer.unwritten();
     let mut reloads = watched.reloads();
@@ -353,6 +357,7 @@ async fn control_plane(
 
     let looking = tokio::spawn(names.work(naming_in));
     let watch = Supervision {
+        health,
         watched: &mut watched,
         naming,
         alerts: alerts.as_ref(),
@@ -379,6 +384,7 @@ async fn control_plane(
 
 /// What the control plane looks after while the sensor runs.
 struct Supervision<'a> {
+    health: Health,
     watched: &'a mut Watched,
     naming: watch::Receiver<Naming>,
     alerts: Option<&'a Arc<Dispatcher>>,
@@ -396,7 +402,6 @@ impl Supervision<'_> {
     ) -> anyhow::Result<bool> {
         let mut summary = every(self.watched.interval());
         let mut look = every(LOOK_AT_FILE);
-        let mut asked = false;
         loop {
             let reloaded = tokio::select! {
                 result = &mut *written => {
@@ -414,15 +419,15 @@ impl Supervision<'_> {
                 }
                 _ = look.tick() => self.watched.reload_if_changed(),
                 _ = signals.hangup.recv() => self.watched.reload(),
-                () = either(&mut signals.terminate, &mut signals.interrupt) => {
-                    if asked {
+                next = signals.stopping.next() => {
+                    self.health.drain();
+                    if next == Step::AtOnce {
                         error!("Stopped at once: the records not yet written are lost.");
                         self.tell("Stopped.");
                         return Ok(false);
                     }
-                    asked = true;
-                    info!("Stopping: the flows still open are written as they stand.");
-                    self.stop.store(true, Ordering::Relaxed);
+                    next.tell();
+                    self.stop.fetch_or(next == Step::Stop, Ordering::Relaxed);
                     false
                 }
             };
@@ -443,6 +448,26 @@ impl Supervision<'_> {
 
     fn tell(&self, message: &'static str) {
         tell(&self.counters.borrow(), self.unwritten.load(Ordering::Relaxed), message);
+    }
+}
+
+/// What the sensor says of itself.
+fn board(
+    config: &Config,
+    counters: &watch::Receiver<Counters>,
+    gauges: watch::Receiver<Gauges>,
+    alerts: Option<&Arc<Dispatcher>>,
+    writer: &Writer,
+) -> Board {
+    Board {
+        health: Health::new(&config.health),
+        counters: counters.clone(),
+        gauges,
+        canary: config.canary.expected.then(Canary::new),
+        alerts: alerts.map(Arc::downgrade),
+        unwritten: writer.unwritten(),
+        cloudwatch: Arc::default(),
+        coverage: config.sessions.report.clone(),
     }
 }
 
@@ -477,27 +502,14 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 /// What the sensor is told by.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    stopping: Stopping,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new(runtime: &tokio::runtime::Runtime) -> io::Result<Self> {
+    fn new(runtime: &tokio::runtime::Runtime, drain_s: u32) -> io::Result<Self> {
         let _within = runtime.enter();
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-}
-
-/// The next signal of either kind.
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+        Ok(Self { stopping: Stopping::new(drain_s)?, hangup: signal(SignalKind::hangup())? })
     }
 }
 

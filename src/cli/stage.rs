@@ -16,6 +16,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
+    board::Canary,
     keep::{Desk, Done, Judging},
     naming::keeper::Naming,
 };
@@ -27,7 +28,7 @@ use crate::{
     findings::{Findings, FindingsCounters},
     metrics::Gauges,
     model::{Timestamp, record::Record, time::NS_PER_S},
-    policy::Subject,
+    policy::{Subject, is_canary},
 };
 
 /// Without a packet this long the sensor sees nothing, and nothing follows from silence.
@@ -45,6 +46,8 @@ pub(super) struct Stage {
     pub(super) dropped: Arc<AtomicU64>,
     /// The sensor is stopping: what is left is waited for.
     pub(super) stop: Arc<AtomicBool>,
+    /// When the canary was seen; none if none is expected.
+    pub(super) canary: Option<Canary>,
 }
 
 /// The findings, and the way to their book.
@@ -96,6 +99,9 @@ impl Stage {
     }
 
     fn judge(&mut self, record: &Record) {
+        if let Some(canary) = self.canary.as_ref().filter(|_| is_canary(record)) {
+            canary.seen_at(record.ts_last);
+        }
         let Some(keeping) = &mut self.keeping else { return };
         let decision = self.judging.borrow().policy.judge(&Subject::from(record), now());
         keeping.findings.observe(record, &decision, &self.enrichment.names);

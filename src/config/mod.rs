@@ -25,7 +25,9 @@ pub use effective::{Origin, Reload, Setting};
 pub use error::{ConfigError, Place};
 pub use inventory::InventorySection;
 pub use load::{Flag, Loaded, Sources, load};
-pub use outputs::{EmfSection, FINDINGS_PATH, FindingsSection, PrometheusSection};
+pub use outputs::{
+    CanarySection, EmfSection, FINDINGS_PATH, FindingsSection, HealthSection, PrometheusSection,
+};
 pub use schema::json_schema;
 pub use sections::{
     Capture, Config, CryptoInventory, Limits, Log, LogForm, Mirror, Networks, Records,

@@ -53,6 +53,35 @@ pub struct PrometheusSection {
     pub listen: Option<SocketAddr>,
 }
 
+/// Whether the sensor is well, over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthSection {
+    /// Serve `/healthz`, `/readyz`, `/status` and `/metrics` at this address.
+    #[schemars(with = "Option<String>", extend("format" = "socket-address"))]
+    pub listen: Option<SocketAddr>,
+    /// `/healthz` fails while more than this share of the packets of the last minute was lost before they were read, in percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub kernel_drops_percent_max: u8,
+    /// Seconds between the signal to stop and the stop: `/healthz` fails, copies are still taken.
+    #[schemars(range(min = 0, max = 3600))]
+    pub drain_s: u32,
+}
+
+impl Default for HealthSection {
+    fn default() -> Self {
+        Self { listen: None, kernel_drops_percent_max: 10, drain_s: 0 }
+    }
+}
+
+/// The canary: `cleartap canary` between two mirrored hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CanarySection {
+    /// Whether one is expected: then `CanaryAgeSeconds` is published, from the start.
+    pub expected: bool,
+}
+
 /// Metrics as CloudWatch embedded metric format, without API calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

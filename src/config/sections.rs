@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     inventory::InventorySection,
-    outputs::{EmfSection, FindingsSection, PrometheusSection},
+    outputs::{CanarySection, EmfSection, FindingsSection, HealthSection, PrometheusSection},
 };
 use crate::{
     alerts::AlertsConfig,
@@ -15,6 +15,7 @@ use crate::{
     model::Network,
     output::cloudwatch::CloudWatchConfig,
     policy::PolicySpec,
+    sessions::SessionsConfig,
     strength::{PROFILES, Profile},
 };
 
@@ -57,6 +58,12 @@ pub struct Config {
     pub emf: EmfSection,
     /// Metrics for Prometheus.
     pub prometheus: PrometheusSection,
+    /// Whether the sensor is well, over HTTP.
+    pub health: HealthSection,
+    /// The canary.
+    pub canary: CanarySection,
+    /// Traffic mirror sessions that `cleartap sessions` keeps.
+    pub sessions: SessionsConfig,
 }
 
 /// Where packets come from.

@@ -39,9 +39,8 @@ impl Settings {
                 say(&format!("scopes[{at}]"), what.to_owned());
             }
         }
-        for (key, message) in
-            config.alerts.problems().into_iter().chain(config.inventory.problems())
-        {
+        let others = config.inventory.problems().into_iter().chain(config.sessions.problems());
+        for (key, message) in config.alerts.problems().into_iter().chain(others) {
             say(&key, message);
         }
         for problem in [config.metrics.problem(), config.cloudwatch.problem()].into_iter().flatten()

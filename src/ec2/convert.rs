@@ -33,6 +33,7 @@ pub(super) fn interface(from: NetworkInterface) -> Interface {
         kind: from.interface_type.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         description: from.description.unwrap_or_default(),
         requester: from.requester_id.unwrap_or_default(),
+        managed: from.requester_managed.unwrap_or_default(),
         vpc: from.vpc_id.unwrap_or_default(),
         subnet: from.subnet_id.unwrap_or_default(),
         zone: from.availability_zone.unwrap_or_default(),
@@ -55,6 +56,7 @@ pub(super) fn reservation(from: Reservation) -> Vec<Instance> {
     });
     let instances = instances.map(|instance| Instance {
         id: instance.instance_id.unwrap_or_default(),
+        kind: instance.instance_type.map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         tags: tags(instance.tags),
     });
     instances.collect()

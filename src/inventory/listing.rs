@@ -35,6 +35,8 @@ pub struct Interface {
     pub description: String,
     /// Who asked for it: `amazon-rds`, `amazon-elb`, an account id.
     pub requester: String,
+    /// AWS manages it, for a service.
+    pub managed: bool,
     /// VPC.
     pub vpc: String,
     /// Subnet.
@@ -60,6 +62,8 @@ pub struct Interface {
 pub struct Instance {
     /// `i-...`.
     pub id: String,
+    /// Instance type: `m7i.large`.
+    pub kind: String,
     /// Its tags.
     pub tags: Tags,
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::series::OTHER;
-use crate::model::{Date, Timestamp, record::Record};
+use crate::model::{CANARY_RULE, Date, Timestamp, record::Record};
 
 /// Most combinations of scope, class, protocol, service and TLS version that are told apart in a shard.
 pub const ACTIVITY_KEYS_MAX: usize = 4096;
@@ -27,7 +27,7 @@ pub enum Class {
     EncryptedNonTls,
     /// Nothing can be said, though there was payload.
     Unknown,
-    /// No metric counts it: no payload, a lone attempt, or a refused handshake.
+    /// No metric counts it: no payload, a lone attempt, a refused handshake, or the canary.
     Uncounted,
 }
 
@@ -91,11 +91,17 @@ fn class(record: &Record) -> Class {
             Some("both_sides" | "one_side") => Class::PlaintextRefused,
             _ => Class::Uncounted,
         },
+        "plaintext" if is_canary(record) => Class::Uncounted,
         "plaintext" | "partial" => Class::Plaintext,
         _ if refused => Class::Uncounted,
         "tls" | "dtls" | "quic" => Class::Tls,
         _ => Class::EncryptedNonTls,
     }
+}
+
+/// Else the alarm on plaintext would never rest. One that carries credentials is none.
+fn is_canary(record: &Record) -> bool {
+    record.credentials.is_empty() && record.evidence.iter().any(|one| one.rule == CANARY_RULE)
 }
 
 /// End of the server certificate's validity, in seconds since the epoch: the last second of its last day.

@@ -59,6 +59,8 @@ pub enum Unit {
     Count,
     /// Bytes.
     Bytes,
+    /// Seconds.
+    Seconds,
     /// Anything else, days for instance.
     None,
 }
@@ -69,6 +71,7 @@ impl Unit {
         match self {
             Self::Count => "Count",
             Self::Bytes => "Bytes",
+            Self::Seconds => "Seconds",
             Self::None => "None",
         }
     }
@@ -103,6 +106,8 @@ pub enum Dimension {
     Scope,
     /// Application protocol, as `cleartap protocols` names it.
     Protocol,
+    /// Kind of service that the protocol is (database, cache, broker ...), as policy rules name it.
+    Class,
     /// Protocol usual on the server's port (`expected_service` of the record).
     Service,
     /// Negotiated version.
@@ -117,6 +122,7 @@ impl Dimension {
         match self {
             Self::Scope => "Scope",
             Self::Protocol => "Protocol",
+            Self::Class => "Class",
             Self::Service => "Service",
             Self::TlsVersion => "TlsVersion",
             Self::Severity => "Severity",
@@ -124,12 +130,13 @@ impl Dimension {
     }
 }
 
-use Dimension::{Protocol, Scope, Service, Severity, TlsVersion};
+use Dimension::{Class, Protocol, Scope, Service, Severity, TlsVersion};
 
 const ALL: &[&[Dimension]] = &[&[]];
 const SCOPE: &[&[Dimension]] = &[&[], &[Scope]];
 const PROTOCOL: &[&[Dimension]] = &[&[], &[Scope], &[Scope, Protocol]];
-const SERVICE: &[&[Dimension]] = &[&[], &[Scope], &[Scope, Protocol], &[Scope, Service]];
+const CLASS: &[&[Dimension]] = &[&[], &[Scope], &[Scope, Protocol], &[Class]];
+const SERVICE: &[&[Dimension]] = &[&[], &[Scope], &[Scope, Protocol], &[Scope, Service], &[Class]];
 const VERSION: &[&[Dimension]] = &[&[], &[Scope], &[TlsVersion]];
 const SEVERITY: &[&[Dimension]] = &[&[], &[Severity]];
 
@@ -140,7 +147,7 @@ metrics! {
     PlaintextBytes: Bytes, Sum, PROTOCOL, "IP bytes of plaintext flows in the period";
     PlaintextRefusedFlows: Count, Sum, SCOPE,
         "Plaintext sessions that the server turned away: clients that would break, or do";
-    CredentialsExposedFlows: Count, Sum, PROTOCOL, "Plaintext flows in which credentials were readable";
+    CredentialsExposedFlows: Count, Sum, CLASS, "Plaintext flows in which credentials were readable";
     TlsFlows: Count, Sum, VERSION, "TLS, DTLS and QUIC flows that moved data in the period";
     WeakTlsFlows: Count, Sum, SCOPE, "Those of them whose TLS is weak, or protects nothing";
     EncryptedNonTlsFlows: Count, Sum, SCOPE, "Flows encrypted by SSH, WireGuard, IPsec or other means";
@@ -157,13 +164,14 @@ metrics! {
     FlowTableEvictions: Count, Sum, ALL, "Flows ended early because the flow table or the memory was full";
     RecordsDropped: Count, Sum, ALL, "Records that an output could not take; metrics do not depend on them";
     SeriesDropped: Count, Sum, ALL, "Series folded into `other` by the cap";
+    CanaryAgeSeconds: Seconds, Minimum, ALL, "Time since the canary was seen last, or since the start where it never was";
     SensorHeartbeat: Count, Sum, ALL, "One for every sensor whose data plane was alive";
 }
 
 impl Metric {
     /// Published every period, be it zero, so that an alarm sees 0 and not a gap.
     pub const fn is_core(self) -> bool {
-        !matches!(self, Self::CertificateDaysLeft | Self::OpenFindings)
+        !matches!(self, Self::CertificateDaysLeft | Self::OpenFindings | Self::CanaryAgeSeconds)
     }
 }
 

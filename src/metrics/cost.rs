@@ -64,12 +64,14 @@ pub struct Expected {
 
 /// The estimate for `expected`, a period of `period_s` and a cap of `series_max`.
 pub fn estimate(expected: &Expected, period_s: u32, series_max: u64, prices: &Prices) -> Estimate {
-    use Dimension::{Protocol, Scope, Service, Severity, TlsVersion};
+    use Dimension::{Class, Protocol, Scope, Service, Severity, TlsVersion};
     let with = |dimensions: &[Dimension]| series_with(dimensions) as u64;
     let wanted = METRICS.len() as u64
         + expected.scopes * with(&[Scope])
         + expected.protocols * with(&[Scope, Protocol])
         + expected.services * with(&[Scope, Service])
+        // A class for each protocol of a scope is the most there can be.
+        + (expected.protocols.div_ceil(expected.scopes.max(1)) + 1) * with(&[Class])
         + expected.tls_versions * with(&[TlsVersion])
         + super::publish::SEVERITIES.len() as u64 * with(&[Severity]);
     let series = wanted.min(series_max);
@@ -100,10 +102,10 @@ mod tests {
     #[test]
     fn series_are_counted_before_they_are_sent() {
         let got = estimate(&FEW, 60, 500, &PRICES);
-        // 22 totals, 12 per scope, 4 per protocol, 1 per service, 1 per version, 5 severities.
-        assert_eq!(got.series, 22 + 2 * 12 + 6 * 4 + 6 + 2 + 5);
+        // 23 totals, 12 per scope, 4 per protocol, 1 per service, 2 per class, 1 per version, 5 severities.
+        assert_eq!(got.series, 23 + 2 * 12 + 6 * 4 + 6 + 4 * 2 + 2 + 5);
         assert_eq!(got.requests_month, 43_800);
-        assert!((got.metrics_usd - 83.0 * 0.30).abs() < 1e-9);
+        assert!((got.metrics_usd - 92.0 * 0.30).abs() < 1e-9);
         assert!((got.requests_usd - 0.438).abs() < 1e-9);
     }
 

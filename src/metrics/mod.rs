@@ -23,5 +23,5 @@ pub use collector::{Closed, Collector, Health, Period};
 pub use config::MetricsConfig;
 pub use cost::{Estimate, Expected, MONTH_HOURS, PRICES, Prices, estimate};
 pub use datum::{Datum, Points, dimension_value};
-pub use publish::{Gauges, Publisher, SEVERITIES};
+pub use publish::{ClassOf, Gauges, Publisher, SEVERITIES};
 pub use series::{OTHER, SeriesCap};

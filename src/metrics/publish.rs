@@ -8,7 +8,7 @@ use super::{
     collector::{Health, Period},
     config::MetricsConfig,
     datum::{Datum, Points},
-    series::{Labels, SeriesCap},
+    series::{Labels, OTHER, SeriesCap},
 };
 use crate::model::{Timestamp, time::NS_PER_S};
 
@@ -20,6 +20,8 @@ pub const SEVERITIES: [&str; 5] = ["critical", "high", "medium", "low", "info"];
 pub struct Gauges {
     /// Open findings by severity; none if nobody keeps findings.
     pub open_findings: Option<BTreeMap<&'static str, u64>>,
+    /// When the canary was seen last, or the start where it never was; none if nobody expects one.
+    pub canary: Option<Timestamp>,
 }
 
 /// Turns periods into data points.
@@ -28,18 +30,23 @@ pub struct Publisher {
     period_ns: u64,
     scopes: BTreeSet<String>,
     cap: SeriesCap,
+    class_of: ClassOf,
 }
+
+/// The class of a protocol, as policy says.
+pub type ClassOf = fn(&str) -> Option<&'static str>;
 
 type Values = BTreeMap<(Metric, Labels), f64>;
 
 impl Publisher {
     /// A publisher that has published nothing yet.
-    pub fn new(config: &MetricsConfig) -> Self {
+    pub fn new(config: &MetricsConfig, class_of: ClassOf) -> Self {
         let max = usize::try_from(config.series_max).unwrap_or(usize::MAX);
         Self {
             period_ns: config.period_ns(),
             scopes: config.scopes.iter().cloned().collect(),
             cap: SeriesCap::new(max, config.series_keep_s),
+            class_of,
         }
     }
 
@@ -58,6 +65,7 @@ impl Publisher {
         if !period.late {
             add(&mut values, Metric::SensorHeartbeat, Vec::new(), 1);
             self.findings(&mut values, gauges);
+            self.canary(&mut values, gauges, start);
         }
         add(&mut values, Metric::SeriesDropped, Vec::new(), dropped);
         for (metric, count) in health(period.health) {
@@ -82,7 +90,7 @@ impl Publisher {
         for (key, counts) in &period.activity.cells {
             for (metric, _) in measured(key, *counts) {
                 for rollup in metric.info().rollups.iter().filter(|rollup| !rollup.is_empty()) {
-                    let Some(labels) = labels(key, rollup) else { continue };
+                    let Some(labels) = self.labels(key, rollup) else { continue };
                     let plaintext = matches!(metric, Metric::PlaintextFlows);
                     let weight = wanted.entry(labels).or_default();
                     let more = counts.flows.saturating_mul(if plaintext { 1 << 20 } else { 1 });
@@ -113,7 +121,7 @@ impl Publisher {
     fn count(&self, values: &mut Values, key: &ActivityKey, counts: Counts, start: Timestamp) {
         for (metric, count) in measured(key, counts) {
             for rollup in metric.info().rollups {
-                if let Some(labels) = labels(key, rollup) {
+                if let Some(labels) = self.labels(key, rollup) {
                     add(values, metric, self.cap.place(&labels), count);
                 }
             }
@@ -122,7 +130,7 @@ impl Publisher {
         let end_s = (start.0 + self.period_ns) / NS_PER_S;
         let days = (number(not_after_s) - number(end_s)) / 86_400.0;
         for rollup in Metric::CertificateDaysLeft.info().rollups {
-            let Some(labels) = labels(key, rollup) else { continue };
+            let Some(labels) = self.labels(key, rollup) else { continue };
             let least = values.entry((Metric::CertificateDaysLeft, self.cap.place(&labels)));
             let least = least.or_insert(f64::MAX);
             *least = least.min(days.floor());
@@ -137,6 +145,36 @@ impl Publisher {
             let count = open.get(severity).copied().unwrap_or(0);
             add(values, Metric::OpenFindings, self.cap.place(&labels), count);
         }
+    }
+
+    /// At the end of the period, as long as the canary was not seen after it.
+    fn canary(&self, values: &mut Values, gauges: &Gauges, start: Timestamp) {
+        let Some(seen) = gauges.canary else { return };
+        let age_s = Timestamp(start.0.saturating_add(self.period_ns)).since(seen) / NS_PER_S;
+        add(values, Metric::CanaryAgeSeconds, Vec::new(), age_s);
+    }
+
+    /// The values of `rollup`'s dimensions for `key`. None: the metric has no value there.
+    fn labels(&self, key: &ActivityKey, rollup: &[Dimension]) -> Option<Labels> {
+        let word = |word: Option<&str>| word.unwrap_or("unknown").to_owned();
+        let class = |protocol: &str| match protocol {
+            OTHER => Some(OTHER),
+            protocol => (self.class_of)(protocol),
+        };
+        rollup
+            .iter()
+            .map(|dimension| {
+                let value = match dimension {
+                    Dimension::Scope => key.scope.clone(),
+                    Dimension::Protocol => word(key.protocol),
+                    Dimension::Class => word(key.protocol.and_then(class)),
+                    Dimension::Service => word(key.service),
+                    Dimension::TlsVersion => word(key.tls_version),
+                    Dimension::Severity => return None,
+                };
+                Some((*dimension, value))
+            })
+            .collect()
     }
 }
 
@@ -181,24 +219,6 @@ fn health(health: Health) -> [(Metric, u64); 7] {
         (Metric::FlowTableEvictions, health.evictions),
         (Metric::RecordsDropped, health.records_dropped),
     ]
-}
-
-/// The values of `rollup`'s dimensions for `key`. None: the metric has no value there.
-fn labels(key: &ActivityKey, rollup: &[Dimension]) -> Option<Labels> {
-    let word = |word: Option<&str>| word.unwrap_or("unknown").to_owned();
-    rollup
-        .iter()
-        .map(|dimension| {
-            let value = match dimension {
-                Dimension::Scope => key.scope.clone(),
-                Dimension::Protocol => word(key.protocol),
-                Dimension::Service => word(key.service),
-                Dimension::TlsVersion => word(key.tls_version),
-                Dimension::Severity => return None,
-            };
-            Some((*dimension, value))
-        })
-        .collect()
 }
 
 fn add(values: &mut Values, metric: Metric, labels: Labels, count: u64) {

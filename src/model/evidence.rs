@@ -32,5 +32,8 @@ pub struct Evidence {
     pub constant: &'static str,
 }
 
+/// Rule id of the evidence that a flow is the canary's: `cleartap canary`, talking to itself.
+pub const CANARY_RULE: &str = "http.canary";
+
 /// Most pieces of evidence kept for one flow.
 pub const EVIDENCE_MAX: usize = 8;

@@ -25,7 +25,7 @@ pub mod verdict;
 
 pub use community_id::CommunityId;
 pub use endpoint::is_safe_endpoint;
-pub use evidence::{Evidence, Mark};
+pub use evidence::{CANARY_RULE, Evidence, Mark};
 pub use finding::{Addresses, Edge, FindingId, Identity};
 pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};
 pub use hostname::{Answer, Hostname, NamedAddress};

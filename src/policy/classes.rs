@@ -51,6 +51,39 @@ pub enum Class {
     Consumer,
 }
 
+impl Class {
+    /// Its word, as in rules.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Cache => "cache",
+            Self::Broker => "broker",
+            Self::Directory => "directory",
+            Self::Admin => "admin",
+            Self::Http => "http",
+            Self::Rpc => "rpc",
+            Self::Coordination => "coordination",
+            Self::Mail => "mail",
+            Self::Messaging => "messaging",
+            Self::File => "file",
+            Self::Monitoring => "monitoring",
+            Self::Healthcare => "healthcare",
+            Self::Finance => "finance",
+            Self::Media => "media",
+            Self::Industrial => "industrial",
+            Self::Network => "network",
+            Self::Tunnel => "tunnel",
+            Self::Sealed => "sealed",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// The class of a registry name, as a word.
+pub fn class_name(app: &str) -> Option<&'static str> {
+    class(app).map(Class::name)
+}
+
 /// The class of a registry name.
 pub fn class(app: &str) -> Option<Class> {
     NAMES.iter().find(|(_, names)| names.contains(&app)).map(|(class, _)| *class)
@@ -191,5 +224,9 @@ mod tests {
         assert_eq!(names.len(), all);
         assert_eq!(class("postgresql"), Some(Class::Database));
         assert_eq!(class("postgres"), None);
+        assert_eq!(class_name("hl7"), Some("healthcare"));
+        for (class, _) in NAMES {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.name());
+        }
     }
 }

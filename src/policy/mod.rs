@@ -29,13 +29,13 @@ mod subject;
 mod when;
 mod words;
 
-pub use classes::{Class, NAMES, class, in_clear};
+pub use classes::{Class, NAMES, class, class_name, in_clear};
 pub use compile::{DEFAULTS, Policy, PolicyError, defaults};
 pub use controls::{Control, ControlSet, Controls, Relation};
 pub use decide::{Decision, EXCEPTION_EXPIRED, Raise, RaiseKind, Reach, reach};
 pub use diff::{Change, Changes, Said, diff};
 pub use exceptions::{Applied, Exception};
-pub use health::{HEALTH_CHECKS, is_health_check};
+pub use health::{HEALTH_CHECKS, is_canary, is_health_check, is_idle_talk};
 pub use remedies::{GENERIC, Remedies, Remedy};
 pub use rules::Rule;
 pub use spec::{

@@ -36,6 +36,8 @@ mod findings;
 #[cfg(feature = "book")]
 mod flood;
 mod golden;
+#[cfg(feature = "live")]
+mod health;
 mod inputs;
 mod inventory;
 #[cfg(feature = "live")]
@@ -57,6 +59,8 @@ mod repeat;
 mod schema;
 mod scopes;
 mod secrets;
+#[cfg(feature = "inventory")]
+mod sessions;
 mod tidy;
 mod tls;
 mod truth;

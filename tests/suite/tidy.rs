@@ -42,9 +42,12 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
         "flow" => &["bytes", "model"],
         "alerts" => &["model", "policy", "findings"],
-        "config" => &["model", "inventory", "policy", "strength", "alerts", "metrics", "output"],
+        "config" => {
+            &["model", "inventory", "policy", "strength", "alerts", "metrics", "output", "sessions"]
+        }
         "clock" | "inventory" | "policy" | "strength" => &["model"],
         "enrich" => &["model", "inventory"],
+        "sessions" => &["model", "inventory", "alerts"],
         "ec2" => &["model", "alerts", "inventory", "output"],
         "findings" => &["model", "policy"],
         "counters" => &["flow", "ingest", "wire", "model"],

@@ -1,7 +1,7 @@
 //! Where HTTP carries secrets: header fields, query and form parameters. RFC 9110 section 11, RFC 7617, RFC 6750.
 //!
 //! Kinds only: values are looked at for their first word (the authentication scheme) and for being there at all.
-use crate::model::{Credentials, Mark, Side};
+use crate::model::{CANARY_RULE, Credentials, Mark, Side};
 
 /// Credential kinds, and the words that say where they stood.
 pub(in crate::detect) type Found = (Credentials, &'static str);
@@ -96,13 +96,14 @@ static KINDS: &[(Credentials, u8)] = &[
     (Credentials::SESSION_SECRET, 16),
 ];
 
-/// How health checks begin their `User-Agent`: load balancers, kubelet, Route 53, Consul.
-pub(super) static PROBERS: &[(&[u8], &str)] = &[
-    (b"elb-healthchecker/", "ELB-HealthChecker/"),
-    (b"kube-probe/", "kube-probe/"),
-    (b"googlehc/", "GoogleHC/"),
-    (b"amazon-route53-health", "Amazon-Route53-Health"),
-    (b"consul health check", "Consul Health Check"),
+/// How health checks begin their `User-Agent` (load balancers, kubelet, Route 53, Consul), and our own canary.
+pub(super) static PROBERS: &[(&[u8], &str, &str)] = &[
+    (b"elb-healthchecker/", "ELB-HealthChecker/", "http.health-check"),
+    (b"kube-probe/", "kube-probe/", "http.health-check"),
+    (b"googlehc/", "GoogleHC/", "http.health-check"),
+    (b"amazon-route53-health", "Amazon-Route53-Health", "http.health-check"),
+    (b"consul health check", "Consul Health Check", "http.health-check"),
+    (b"cleartap-canary/", "cleartap-canary/", CANARY_RULE),
 ];
 
 /// Authentication schemes. Signatures (AWS4-HMAC-SHA256, `SharedKey`, OAuth 1) reveal no secret and are left out.

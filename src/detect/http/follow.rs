@@ -442,13 +442,13 @@ impl Talk {
 
     /// A client that only asks whether the service is alive says so once.
     fn prober(&mut self, value: &[u8], length: usize) -> Facts {
-        let known = credentials::PROBERS.iter().find(|(word, _)| begins(value, word));
-        let Some((_, constant)) = known.filter(|_| self.seen & PROBED == 0) else {
+        let known = credentials::PROBERS.iter().find(|(word, ..)| begins(value, word));
+        let Some((_, constant, rule)) = known.filter(|_| self.seen & PROBED == 0) else {
             return Facts::NONE;
         };
         self.seen |= PROBED;
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        let (rule, side) = ("http.health-check", Side::Client);
+        let side = Side::Client;
         Facts { mark: Some(Mark { rule, side, offset: 0, length, constant }), ..Facts::NONE }
     }
 

@@ -434,6 +434,7 @@ fn health_checks_are_known_by_their_user_agent_and_told_once() {
         ("kube-probe/1.29", true),
         ("googlehc/1.0", true),
         ("Mozilla/5.0 (kube-probe/1.29)", false),
+        ("cleartap-canary/1", false),
         ("curl/8.0", false),
         ("", false),
     ] {
@@ -442,5 +443,7 @@ fn health_checks_are_known_by_their_user_agent_and_told_once() {
         let rules = hear(&Http, &lines).rules;
         let told = rules.iter().filter(|rule| **rule == "http.health-check").count();
         assert_eq!(told, usize::from(is), "{agent}");
+        let canary = rules.contains(&crate::model::CANARY_RULE);
+        assert_eq!(canary, agent.starts_with("cleartap-canary"), "{agent}");
     }
 }

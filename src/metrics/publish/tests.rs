@@ -18,7 +18,8 @@ fn period(minute: u64, cells: impl IntoIterator<Item = (ActivityKey, Counts)>) -
 }
 
 fn publisher(series_max: u32) -> Publisher {
-    Publisher::new(&MetricsConfig { series_max, ..MetricsConfig::default() })
+    let class_of = |app: &str| ["redis", "http"].contains(&app).then_some("some");
+    Publisher::new(&MetricsConfig { series_max, ..MetricsConfig::default() }, class_of)
 }
 
 fn values(points: &Points) -> BTreeMap<String, f64> {
@@ -58,6 +59,8 @@ fn each_kind_of_flow_counts_in_its_metrics_and_roll_ups() {
         ("PlaintextFlows{Scope=dev}", 0.0),
         ("PlaintextFlows{Scope=prod,Protocol=redis}", 2.0),
         ("PlaintextFlows{Scope=prod,Service=http}", 3.0),
+        ("PlaintextFlows{Class=some}", 5.0),
+        ("CredentialsExposedFlows{Class=some}", 2.0),
         ("PlaintextNewFlows{Scope=prod,Protocol=redis}", 2.0),
         ("PlaintextBytes{Scope=prod,Protocol=redis}", 200.0),
         ("CredentialsExposedFlows{}", 2.0),
@@ -125,11 +128,22 @@ fn the_first_certificate_to_expire_is_told_in_days_also_when_it_has() {
 
 #[test]
 fn findings_are_a_gauge_by_severity() {
-    let gauges = Gauges { open_findings: Some([("high", 3)].into()) };
+    let gauges = Gauges { open_findings: Some([("high", 3)].into()), ..Gauges::default() };
     let got = values(&publisher(500).points(&period(1, []), &gauges));
     assert_eq!(got.get("OpenFindings{}"), Some(&3.0));
     assert_eq!(got.get("OpenFindings{Severity=high}"), Some(&3.0));
     assert_eq!(got.get("OpenFindings{Severity=critical}"), Some(&0.0));
+}
+
+#[test]
+fn the_canary_grows_older_until_it_is_seen_again() {
+    let at = |seen: u64| {
+        let gauges = Gauges { canary: Some(Timestamp(seen)), ..Gauges::default() };
+        values(&publisher(500).points(&period(3, []), &gauges)).get("CanaryAgeSeconds{}").copied()
+    };
+    assert_eq!((at(MINUTE), at(5 * MINUTE)), (Some(180.0), Some(0.0)));
+    let none = values(&publisher(500).points(&period(3, []), &Gauges::default()));
+    assert!(!none.contains_key("CanaryAgeSeconds{}"), "nobody expects one");
 }
 
 #[test]
@@ -144,7 +158,9 @@ fn ten_thousand_scopes_stay_under_the_cap_and_no_flow_is_lost() {
     let by_scope: f64 = points
         .data
         .iter()
-        .filter(|d| d.name == "PlaintextFlows" && d.dimensions.len() == 1)
+        .filter(|d| {
+            d.name == "PlaintextFlows" && d.dimensions.len() == 1 && d.dimensions[0].0 == "Scope"
+        })
         .map(|d| d.value)
         .sum();
     assert!((by_scope - 10_001.0).abs() < 0.5);

@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+"""The whole chain in network namespaces: client, balancer, PostgreSQL, Redis and web server; copies of their packets by `tc`
+and VXLAN, as AWS makes them; sensors; CloudWatch, alarms and topic in an emulator, from the template's own stack.
+
+    sudo tests/deploy/chain.py target/debug/cleartap
+
+Needs root, Debian (it installs nginx, PostgreSQL and Redis) and target/aws-emulators (`.ci/deps.sh test`). Two minutes.
+
+1. Only TLS is spoken: no alarm but of what is not there. 2. Every leg in clear: its alarm. In the midst of it the sensor is
+killed and started again. 3. The canary. 4. The same copies to one sensor, and to two by a forwarder that tears flows apart:
+verdicts do not contradict, findings have the same ids, metrics add up.
+"""
+
+import collections
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PYTHON = ROOT / "target/aws-emulators/bin/python"
+if pathlib.Path(sys.prefix).resolve() != (ROOT / "target/aws-emulators").resolve():
+    os.execv(PYTHON, [PYTHON, __file__, *sys.argv[1:]])
+sys.path[:0] = [str(HERE), str(ROOT / "tests/lab")]
+sys.dont_write_bytecode = True
+
+import lab as lablib  # noqa: E402
+import alarms  # noqa: E402
+import emulator  # noqa: E402
+import http_servers  # noqa: E402
+import net  # noqa: E402
+import stack  # noqa: E402
+from postgresql_server import Postgres  # noqa: E402
+from redis_server import Redis  # noqa: E402
+
+APT = [*lablib.TOOLS, "nginx", "libnginx-mod-stream", "libnginx-mod-http-dav-ext", "curl", "postgresql", "redis-server", "redis-tools"]
+HEALTH = 8080
+
+
+class Sensor:
+    """A running sensor in the sensors' namespace."""
+
+    def __init__(self, lab, binary, name, listen, cloudwatch=None, health=None):
+        self.lab, self.name, self.home = lab, name, lab.work / name
+        self.home.mkdir(exist_ok=True)
+        self.health = health
+        config = [f'[capture]\nlisten = ["{listen}"]\nbuffer_mib = 64',
+                  f'[records]\npath = "{self.home}/flows.jsonl"\ninterval_s = 1',
+                  f'[findings]\npath = "{self.home}/findings.db"',
+                  f'[health]\nlisten = "127.0.0.1:{health}"', "[canary]\nexpected = true"]
+        if cloudwatch:
+            config.append(f'[cloudwatch]\nenabled = true\nregion = "us-east-1"\nendpoint = "{cloudwatch}"\n'
+                          f'spool = "{self.home}/spool"')
+        (self.home / "cleartap.toml").write_text("\n".join(config) + "\n")
+        self.binary, self.process = binary, None
+        self.start()
+
+    def command(self, *arguments):
+        return ["ip", "netns", "exec", self.lab.sensor.ns, str(self.binary), *arguments]
+
+    def start(self):
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+               "AWS_EC2_METADATA_DISABLED": "true"}
+        with open(self.home / "log", "ab") as log:
+            self.process = subprocess.Popen(self.command("run", "--config", str(self.home / "cleartap.toml")), env=env,
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait(lambda: self.get("/healthz")[0] == 200, f"{self.name} is well")
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def packets(self):
+        code, body = self.get("/status")
+        return json.loads(body)["capture"]["packets"] if code == 200 else 0
+
+    def settle(self):
+        """Waits until no more packets come."""
+        before = -1
+        while before != (before := self.packets()):
+            time.sleep(1)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self):
+        """Ends it; the period being counted is delivered."""
+        self.process.terminate()
+        code = self.process.wait(30)
+        assert code == 0, f"{self.name}: exit code {code}: {(self.home / 'log').read_text()[-800:]}"
+
+    def records(self):
+        """The last record of each flow."""
+        last = {}
+        for line in (self.home / "flows.jsonl").read_text().splitlines():
+            record = json.loads(line)
+            key = tuple(sorted([(record["src_ip"], record["src_port"]), (record["dst_ip"], record["dst_port"])]))
+            last[key] = record
+        return last
+
+    def findings(self):
+        done = subprocess.run([str(self.binary), "findings", "export", "--format", "json", "--config",
+                               str(self.home / "cleartap.toml")], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+        found = found["findings"] if isinstance(found, dict) else found
+        return {one["id"]: one for one in found}
+
+
+def wait(condition, what, timeout=30):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.1)
+
+
+def say(text):
+    print(f"  {text}", flush=True)
+
+
+def enter(ns):
+    """This process, too, lives with the sensors: the emulator listens on their loopback."""
+    with open(f"/run/netns/{ns}") as file:
+        assert ctypes.CDLL(None).setns(file.fileno(), 0x40000000) == 0
+
+
+class Traffic:
+    """What client and servers say to each other, in clear or sealed."""
+
+    def __init__(self, lab):
+        self.lab, self.postgres, self.redis = lab, Postgres(lab), Redis(lab)
+        self.postgres.serve(hba="hostssl all all all trust; hostnossl all all all password")
+        self.redis.serve(tls_port=6380)
+        location = "location / { return 200 'hello'; }"
+        http_servers.nginx(lab, location, listen="443 ssl,80", port=443)
+        # The balancer: TLS through to TLS on 443, plaintext through to plaintext on 80.
+        http_servers.nginx(lab, "if ($scheme = https) { set $up https; } if ($scheme = http) { set $up http; } "
+                           f"location / {{ proxy_pass $up://{lab.server.v4}; proxy_ssl_verify off; }}",
+                           listen="443 ssl,80", host=lab.middle, port=443)
+
+    def curl(self, scheme, *more):
+        self.lab.client.run(["curl", "-sSkf", "-o", "/dev/null", *more, f"{scheme}://{self.lab.middle.v4}/"])
+
+    def sealed(self):
+        self.postgres.psql("require", "SELECT 1")
+        self.redis.cli("ping", options=["--tls", "--insecure"], port=6380)
+        self.curl("https", "-u", "ann:secret")
+
+    def clear(self):
+        self.postgres.psql("disable", "SELECT 1", password=self.postgres.password)
+        self.redis.cli("ping", port=6379)
+        self.curl("http", "-u", "ann:secret")
+
+
+class Forwarder:
+    """Takes the copies in the sensors' place, and keeps them."""
+
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        self.socket.settimeout(0.2)
+        self.socket.bind((address, 4789))
+        self.kept, self.stopped = [], False
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def work(self):
+        while not self.stopped:
+            with contextlib.suppress(TimeoutError):
+                self.kept.append(self.socket.recv(65535))
+
+    def stop(self):
+        time.sleep(1)
+        self.stopped = True
+        self.thread.join()
+        self.socket.close()
+        return self.kept
+
+
+def half(datagram):
+    """Which of two sensors: by source address and port of the inner packet, so that a flow's halves part."""
+    inner = datagram[8 + 14:]
+    if inner[0] >> 4 == 4:
+        at = (inner[0] & 15) * 4
+        parts = inner[12:16] + inner[at:at + 2]
+        other = inner[16:20] + inner[at + 2:at + 4]
+    else:
+        parts, other = inner[8:24] + inner[40:42], inner[24:40] + inner[42:44]
+    return int(parts > other)
+
+
+def whole(datagram):
+    """By both ends, in either order: a flow stays in one piece."""
+    inner = datagram[8 + 14:]
+    at = (inner[0] & 15) * 4
+    ports = struct.unpack("!HH", inner[at:at + 4])
+    return (sum(ports) + sum(inner[12:20])) % 2
+
+
+def send(datagrams, ports, choose):
+    """The copies to sensors on these ports of loopback, in order, not too fast."""
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for number, datagram in enumerate(datagrams):
+        out.sendto(datagram, ("127.0.0.1", ports[choose(datagram)]))
+        if number % 50 == 49:
+            time.sleep(0.01)
+    out.close()
+
+
+def totals(aws, namespace_start, *names):
+    """Sums of metrics without dimensions, since a time; ministack adds the roll-ups: only metrics with one set."""
+    cloudwatch = aws.client("cloudwatch")
+    out = {}
+    for name in names:
+        points = cloudwatch.get_metric_statistics(Namespace="cleartap", MetricName=name, StartTime=namespace_start,
+                                                  EndTime=time.time() + 3600, Period=60, Statistics=["Sum"])
+        out[name] = sum(point["Sum"] for point in points["Datapoints"])
+    return out
+
+
+PLAINTEXT = {"PlaintextDatabase", "PlaintextCache", "HttpCredentials", "CredentialsExposed"}
+
+
+def plaintext_alarms(aws):
+    states = alarms.states(aws.client("cloudwatch"), "cleartap-")
+    return {name for name, state in states.items() if state == "ALARM"} & PLAINTEXT
+
+
+def alarming(lab, binary, aws, traffic):
+    """1 to 3."""
+    listen = f"{net.SENSOR}:4789"
+    sensor = Sensor(lab, binary, "one", listen, aws.url, HEALTH)
+    lab.net.mirror("client", "server", "middle")
+    traffic.sealed()
+    sensor.settle()
+    sensor.stop()
+    assert plaintext_alarms(aws) == set(), plaintext_alarms(aws)
+    seen = collections.Counter((r["encryption"], r["app"]) for r in sensor.records().values())
+    assert set(kind for kind, _ in seen) == {"tls"} and sum(seen.values()) >= 4, seen
+    assert sensor.findings() == {}
+    say(f"only TLS: {sum(seen.values())} TLS flows, no alarm, no finding")
+
+    sensor.start()
+    script = f"import socket,time\ns=socket.create_connection(('{lab.server.v4}',6379))\n"
+    pooled = lab.client.start([sys.executable, "-c", script + "while True:\n s.sendall(b'*1\\r\\n$4\\r\\nPING\\r\\n')\n s.recv(99)\n time.sleep(0.2)\n"],
+                              log=lab.log("pooled"))
+    traffic.clear()
+    time.sleep(2)
+    before = sensor.findings()
+    sensor.kill()
+    say(f"in clear: {len(before)} findings; the sensor is killed")
+    time.sleep(1)
+    sensor.start()
+    traffic.clear()
+    time.sleep(3)
+    lab.client.stop(pooled)
+    sensor.settle()
+    sensor.stop()
+    after = sensor.findings()
+    assert set(before) <= set(after) and len(before) >= 3, (len(before), len(after))
+    raised = plaintext_alarms(aws)
+    assert raised == PLAINTEXT, raised
+    joined = [r for r in sensor.records().values() if r["dst_port"] == 6379 and r["origin"] == "midstream"]
+    assert joined and all(r["encryption"] == "plaintext" and r["app"] == "redis" for r in joined), joined
+    say(f"started again: {len(after)} findings, ids as before; the pooled Redis session joined late is plaintext; "
+        f"alarms {', '.join(sorted(raised))}")
+
+    sensor.start()
+    answering = lab.server.start([str(binary), "canary", "answer", "--listen", "0.0.0.0:7780"], log=lab.log("canary"))
+    lab.server.wait_port(7780, answering)
+    time.sleep(3)
+    lab.client.run([str(binary), "canary", "ask", "--server", f"{lab.server.v4}:7780", "--once"])
+    wait(lambda: json.loads(sensor.get("/status")[1])["canary_age_s"] <= 2, "the canary is seen")
+    sensor.stop()
+    assert set(sensor.findings()) == set(after), "the canary is no finding"
+    say("the canary is seen, and is no finding")
+
+
+def two_sensors(lab, binary, traffic):
+    """4."""
+    lab.net.mirror("server", "client")
+    forwarder = Forwarder(net.SENSOR)
+    traffic.clear()
+    traffic.sealed()
+    copies = forwarder.stop()
+    lab.net.mirror()
+    assert len(copies) > 100, len(copies)
+
+    def run(name, choose, count):
+        sensors = [Sensor(lab, binary, f"{name}{n}", f"127.0.0.1:{5000 + n}", health=8090 + n) for n in range(count)]
+        send(copies, [5000 + n for n in range(count)], choose)
+        for sensor in sensors:
+            sensor.settle()
+        packets = [sensor.packets() for sensor in sensors]
+        assert sum(packets) == len(copies), (packets, len(copies))
+        for sensor in sensors:
+            sensor.stop()
+        return sensors, packets
+
+    (single,), _ = run("single", lambda _: 0, 1)
+    truth, ids = single.records(), set(single.findings())
+    plain = {key for key, record in truth.items() if record["encryption"] == "plaintext"}
+    assert plain and ids
+
+    torn, packets = run("half", half, 2)
+    assert all(packets), packets
+    seen = collections.Counter()
+    for sensor in torn:
+        for key, record in sensor.records().items():
+            expected, got = truth[key]["encryption"], record["encryption"]
+            assert got in (expected, "unknown"), (key, expected, got)
+            if truth[key]["app"] and record["app"]:
+                assert record["app"] == truth[key]["app"], (key, record["app"])
+            seen[got] += 1
+    for key in plain:
+        assert any(sensor.records().get(key, {}).get("encryption") == "plaintext" for sensor in torn), key
+    halves = [set(sensor.findings()) for sensor in torn]
+    assert halves[0] | halves[1] == ids, (halves, ids)
+    both = halves[0] & halves[1]
+    assert both, "some finding is proven by either half"
+    for direction in ("c2s", "s2c"):
+        field = f"bytes_{direction}"
+        for key in plain:
+            parts = [sensor.records().get(key, {}).get(field, 0) for sensor in torn]
+            flipped = [sensor.records().get(key, {}).get("bytes_s2c" if direction == "c2s" else "bytes_c2s", 0)
+                       for sensor in torn]
+            assert truth[key][field] in (sum(parts), max(*parts, *flipped)), (key, field, parts)
+    say(f"two sensors, flows torn apart: {packets} copies, verdicts {dict(seen)}, none contradicts; "
+        f"{len(both)} of {len(ids)} findings have the same id on both, together they are all; bytes add up")
+
+    kept, packets = run("whole", whole, 2)
+    parts = [sensor.records() for sensor in kept]
+    assert not set(parts[0]) & set(parts[1]) and set(parts[0]) | set(parts[1]) == set(truth)
+    for part in parts:
+        for key, record in part.items():
+            for field in ("encryption", "app", "outcome", "packets_c2s", "packets_s2c", "bytes_c2s", "bytes_s2c"):
+                assert record[field] == truth[key][field], (key, field, record[field], truth[key][field])
+    assert set().union(*(sensor.findings() for sensor in kept)) == ids
+    say(f"two sensors, flows whole: {packets} copies, {len(parts[0])} + {len(parts[1])} = {len(truth)} flows, "
+        "each as one sensor sees it")
+
+
+def install():
+    missing = [one for one in APT if subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", one], text=True,
+                                                    capture_output=True).stdout != "installed"]
+    if missing:
+        say(f"installing {' '.join(missing)}")
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(["apt-get", "install", "-qy", "--no-install-recommends", *missing], env=env, check=True,
+                       stdout=subprocess.DEVNULL)
+
+
+def main():
+    binary = pathlib.Path(sys.argv[1]).resolve()
+    if os.geteuid() != 0:
+        sys.exit("needs root: network namespaces")
+    work = pathlib.Path(tempfile.mkdtemp(prefix="cleartap-lab-"))
+    work.chmod(0o755)
+    install()
+    lab = lablib.Lab("e2e", work)
+    try:
+        lab.begin("deploy", lablib.Case(name="chain"))
+        net.sh(f"ip -n {lab.sensor.ns} addr add {net.SENSOR}/32 dev br0")
+        for key in ("all", "br0", "default"):
+            net.sh(f"ip netns exec {lab.sensor.ns} sysctl -qw net.ipv4.conf.{key}.rp_filter=0")
+        net.sh(f"ip -n {lab.sensor.ns} route add 10.77.0.0/16 dev br0")
+        traffic = Traffic(lab)
+        enter(lab.sensor.ns)
+        with emulator.start("ministack") as aws, emulator.start("moto_server") as moto:
+            ids, _ = stack.mirror(moto)
+            stack.deploy(aws, ids, Mode="single", SessionKeeper="off")
+            alarming(lab, binary, aws, traffic)
+        two_sensors(lab, binary, traffic)
+        print("the whole chain holds")
+    finally:
+        lab.close()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    main()
