@@ -357,6 +357,7 @@ mod tests {
     fn an_instance_has_its_name_its_group_and_its_owner_by_tags() {
         let instance = Instance {
             id: "i-0abc".into(),
+            kind: "m7i.large".into(),
             tags: tags(&[
                 ("Name", "web-1"),
                 ("aws:autoscaling:groupName", "web"),

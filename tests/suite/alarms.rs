@@ -32,8 +32,10 @@ fn points(day_s: u64) -> Vec<Points> {
     let measure = Some(Measure { period_ns: 60 * NS_PER_S, excluded: None });
     let mut engine = Engine::new(Settings { measure, ..Settings::default() });
     let config = MetricsConfig::default();
-    let (mut collector, mut publisher) =
-        (Collector::new(1, config.period_ns()), Publisher::new(&config));
+    let (mut collector, mut publisher) = (
+        Collector::new(1, config.period_ns()),
+        Publisher::new(&config, cleartap::policy::class_name),
+    );
     let mut points = Vec::new();
     let mut take = |engine: &mut Engine| {
         for activity in engine.activity() {

@@ -82,7 +82,7 @@ fn of_many_edges_in_an_hour_no_finding_is_lost_and_series_stay_under_the_cap() {
     let mut engine = Engine::new(settings());
     let config = MetricsConfig::default();
     let mut collector = Collector::new(1, config.period_ns());
-    let mut publisher = Publisher::new(&config);
+    let mut publisher = Publisher::new(&config, cleartap::policy::class_name);
     let (mut records, mut most) = (Vec::new(), 0);
     let mut told = 0_u64;
     for n in 0..=edges {
