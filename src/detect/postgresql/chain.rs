@@ -220,11 +220,10 @@ fn authentication(body: &[u8]) -> bool {
     let mut c = Cursor::new(body);
     let Ok(code) = c.u32_be() else { return false };
     match code {
-        // Ok, KerberosV5, CleartextPassword, GSS, SSPI; Redshift's identity provider.
-        0 | 2 | 3 | 7 | 9 | 14 => c.is_empty(),
-        // CryptPassword (before 8.4) and SCMCredential.
+        // Ok, KerberosV5, CleartextPassword, SCMCredential, GSS, SSPI; Redshift's identity provider.
+        0 | 2 | 3 | 6 | 7 | 9 | 14 => c.is_empty(),
+        // CryptPassword (before 8.4).
         4 => c.left() == 2 && c.rest().iter().all(u8::is_ascii_graphic),
-        6 => c.left() <= 2,
         // A salt of random bytes; of small numbers there are many.
         5 => c.left() == 4 && c.rest().iter().filter(|b| **b != 0).count() >= 2,
         // A token of GSS-API or SPNEGO (RFC 2743 section 3.1, RFC 4178), Kerberos bare, NTLM; SCRAM's messages.

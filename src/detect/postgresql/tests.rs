@@ -414,8 +414,8 @@ fn small_numbers_are_no_request_of_redshift() {
     let found = probe_side(&Postgresql, Server, &request(13, &digest.concat()));
     assert!(matches!(found, Probe::Match(_)), "{found:?}");
     let numbers = [0, 0, 0, 9, 0, 0, 0, 14, 0, 0, 0, 3, 0, 0, 0, 200];
-    for code in [13, 14] {
-        let found = probe_side(&Postgresql, Server, &request(code, &numbers));
+    for (code, body) in [(13, &numbers[..]), (14, &numbers), (6, &[0, 0])] {
+        let found = probe_side(&Postgresql, Server, &request(code, body));
         assert!(!matches!(found, Probe::Match(_)), "{code} {found:?}");
     }
 }
