@@ -77,6 +77,11 @@ fn hello(side: Side, bytes: &[u8], least: usize) -> Fit {
     if !zero && !matches!(major, 1..=0x20 | 0x80) {
         return Ok(None);
     }
+    // All else is noise where it is encrypted: Flash players say N.0, servers up to N.5.
+    let minor_max = if side == Side::Client { 0 } else { 5 };
+    if constant == ENCRYPTED && !zero && bytes.get(6).is_none_or(|minor| *minor > minor_max) {
+        return if bytes.len() > 6 { Ok(None) } else { Err(Short) };
+    }
     c.skip(4)?;
     // TPKT has the same first byte; its first packet is shorter, and says so.
     if let [3, 0, 0, length, ..] = bytes
@@ -240,5 +245,17 @@ mod tests {
             assert!(hear_from(&Rtmp, &[(C, other)], Start::Unknown).matched.is_none());
         }
         assert!(hear_from(&Rtmp, &[(C, &opening(3, [0; 4]))], Start::Unknown).matched.is_none());
+    }
+
+    #[test]
+    fn noise_that_begins_with_the_version_of_rtmpe_is_nothing() {
+        let noise = |head: &[u8]| [head, &(0..=255).cycle().take(1600).collect::<Vec<u8>>()].concat();
+        let client = noise(&[6, 0x17, 0xbc, 0x61, 0x7c, 0x0b, 0x75, 0xda, 0x9d]);
+        let server = noise(&[6, 0xe1, 0x8e, 0xcd, 0x0c, 0x0a, 0xe5, 0x2d, 0x22]);
+        for (side, bytes) in [(Side::Client, &client), (Side::Server, &server)] {
+            assert_eq!(hello(side, bytes, BEGINNING_BYTES), Ok(None));
+        }
+        let flash = noise(&[6, 0, 0, 0, 0, 0x0a, 0, 0x20, 2]);
+        assert!(hello(Side::Client, &flash, BEGINNING_BYTES).is_ok_and(|found| found.is_some()));
     }
 }
