@@ -77,7 +77,10 @@ pub(super) fn error_first(bytes: &[u8]) -> Result<Option<(usize, u16)>, Short> {
         return Ok(None);
     }
     let text = c.take(length.saturating_sub(c.at()))?;
-    Ok((text.len() >= 8 && sql::is_text(text)).then_some((length, code)))
+    // In whatever language: most of it is ASCII, or all of it UTF-8.
+    let foreign = text.iter().filter(|b| !b.is_ascii()).count();
+    let readable = foreign <= text.len() / 4 || std::str::from_utf8(text).is_ok();
+    Ok((text.len() >= 8 && readable && sql::is_text(text)).then_some((length, code)))
 }
 
 /// What the client answers to the greeting.

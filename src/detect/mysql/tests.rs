@@ -456,3 +456,13 @@ fn a_few_small_numbers_among_zeros_are_no_login() {
     let found = probe_side(&Mysql, Client, &packet(1, &payload));
     assert!(!matches!(found, Probe::Match(_)), "{found:?}");
 }
+
+#[test]
+fn an_error_in_bytes_that_are_no_text_is_none() {
+    let noise = [0xf8, 0x3d, 0x34, 0x7e, 0xf1, 0xc8, 0x45, 0x4f, 0xb3, 0x28, 0xaa, 0x5b];
+    let bytes = [&[15, 0, 0, 0, 0xff, 0x7d, 0x10][..], &noise].concat();
+    let found = probe_side(&Mysql, Server, &bytes);
+    assert!(!matches!(found, Probe::Match(_)), "{found:?}");
+    let told = probe_side(&Mysql, Server, &error(0, 1040, "Too many connections"));
+    assert!(matches!(told, Probe::Match(_)), "{told:?}");
+}

@@ -264,7 +264,9 @@ fn negotiate(body: &[u8]) -> bool {
     let (Ok(minor), Ok(options)) = (c.u32_be(), c.u32_be()) else { return false };
     // Either the bare minor version or 3.x in full, as servers differ.
     let version = matches!(minor.to_be_bytes(), [0, 0 | 3, _, _]);
-    version && options <= 64 && (c.is_empty() == (options == 0))
+    // As many names, each behind the other.
+    let mut told = || c.peek().is_ok_and(|first| first != 0) && name(&mut c).is_some();
+    version && options <= 64 && (0..options).all(|_| told()) && c.is_empty()
 }
 
 /// A NUL-terminated name, perhaps empty.

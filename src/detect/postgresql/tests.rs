@@ -405,6 +405,13 @@ fn a_token_that_overtakes_the_consent_to_gss_is_taken() {
 }
 
 #[test]
+fn options_that_are_not_named_are_not_negotiated() {
+    let numbers = b"v\0\0\0\x0d\0\0\0\x02\0\0\0\x0b\0";
+    let found = probe_side(&Postgresql, Server, numbers);
+    assert!(!matches!(found, Probe::Match(_)), "{found:?}");
+}
+
+#[test]
 fn small_numbers_are_no_request_of_redshift() {
     let request = |code: u8, body: &[u8]| {
         let length = u8::try_from(body.len() + 8).unwrap();
