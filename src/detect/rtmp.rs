@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn noise_that_begins_with_the_version_of_rtmpe_is_nothing() {
-        let noise = |head: &[u8]| [head, &(0..=255).cycle().take(1600).collect::<Vec<u8>>()].concat();
+        let noise =
+            |head: &[u8]| [head, &(0..=255).cycle().take(1600).collect::<Vec<u8>>()].concat();
         let client = noise(&[6, 0x17, 0xbc, 0x61, 0x7c, 0x0b, 0x75, 0xda, 0x9d]);
         let server = noise(&[6, 0xe1, 0x8e, 0xcd, 0x0c, 0x0a, 0xe5, 0x2d, 0x22]);
         for (side, bytes) in [(Side::Client, &client), (Side::Server, &server)] {
