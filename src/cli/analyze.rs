@@ -208,9 +208,9 @@ impl Run<'_> {
         });
         enrichment.finish(&mut |record| self.take(record));
         self.report.add_counters(&Counters {
-            servers_forgotten: enrichment.servers.forgotten,
+            servers_forgotten: enrichment.servers.forgotten(),
             records_hurried: enrichment.servers.hurried,
-            names_forgotten: enrichment.names.forgotten,
+            names_forgotten: enrichment.names.forgotten(),
             ..engine.counters()
         });
     }

@@ -111,7 +111,7 @@ impl Board {
                 packets_per_s: rates.packets_per_s,
                 bits_per_s: rates.bits_per_s,
                 packets: counters.frames,
-                kernel_drops: counters.drops.kernel + counters.drops.interface,
+                kernel_drops: counters.drops.total(),
                 kernel_drops_percent: rates.kernel_drops_percent,
                 skipped: counters.skipped.total(),
                 not_allowed: counters.not_allowed,

@@ -148,7 +148,7 @@ impl Health {
             at,
             packets: counters.frames,
             bytes: counters.frame_bytes,
-            drops: counters.drops.kernel + counters.drops.interface,
+            drops: counters.drops.total(),
         });
     }
 

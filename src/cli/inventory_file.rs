@@ -1,15 +1,14 @@
 //! The file that holds the crypto inventory of a running sensor.
-#![allow(clippy::disallowed_methods, reason = "edge: writes the inventory file")]
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use tracing::{error, info};
 
+use super::whole_file;
 use crate::{
     config::Config,
     ingest::error::shown,
@@ -98,13 +97,7 @@ impl InventoryFile {
                 self.inventory.table(style).into_bytes()
             }
         };
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(".new");
-        let written = File::create(&beside).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&beside, &self.path))
+        whole_file::replace(&self.path, 0o666, &bytes)
     }
 }
 

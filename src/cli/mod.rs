@@ -38,6 +38,8 @@ mod status;
 #[cfg(feature = "live")]
 mod stopping;
 #[cfg(feature = "live")]
+mod whole_file;
+#[cfg(feature = "live")]
 mod writer;
 
 use std::{io::IsTerminal, process::ExitCode};

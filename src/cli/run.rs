@@ -148,8 +148,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let mut watched = Watched::new(sources, identity, settings, measure);
     let keeper = runtime.block_on(naming::keeper::Keeper::open(watched.config(), true))?;
     watched.place(&keeper.naming().sources);
-    let told = (signals, &stop);
-    runtime.block_on(control_plane(watched, source, writer, findings, keeper, told))
+    runtime.block_on(control_plane(watched, source, writer, findings, keeper, signals, &stop))
 }
 
 /// The findings as their book holds them, and who keeps it.
@@ -315,7 +314,8 @@ async fn control_plane(
     writer: Writer,
     findings: Kept,
     names: naming::keeper::Keeper,
-    (signals, stop): (Signals, &Arc<AtomicBool>),
+    signals: Signals,
+    stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<u8> {
     let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);

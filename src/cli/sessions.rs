@@ -1,7 +1,7 @@
 //! `cleartap sessions`: the thin edge of the session keeper. What is to be done is decided in [`crate::sessions`].
-#![allow(clippy::disallowed_methods, reason = "edge: asks EC2, writes the report")]
+#![allow(clippy::disallowed_methods, reason = "edge: asks EC2")]
 
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_sdk_ec2::types::{
@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{
     EXIT_FOUND, EXIT_INPUT, EXIT_OK,
     args::{BadConfig, EngineArgs},
-    complain, print,
+    complain, print, whole_file,
 };
 use crate::{
     clock::now,
@@ -91,7 +91,9 @@ pub(super) fn sessions(command: &SessionsCommand) -> anyhow::Result<u8> {
         }
         let report = Report::new(&made, now().to_string(), &config.name, ec2.region());
         if let Some(path) = &config.report {
-            write(path, &report).with_context(|| format!("sessions.report: {}", shown(path)))?;
+            let text = serde_json::to_string_pretty(&report)? + "\n";
+            whole_file::replace(path, 0o666, text.as_bytes())
+                .with_context(|| format!("sessions.report: {}", shown(path)))?;
         }
         print(&match args.format {
             Format::Text => report.text(),
@@ -244,23 +246,5 @@ fn name(action: &Action) -> (String, &String) {
 }
 
 fn told(what: &str, fault: &Fault) -> anyhow::Error {
-    let (Fault::Later(why) | Fault::Credentials(why) | Fault::Invalid(why)) = fault;
-    anyhow::anyhow!("{what}: {why}")
-}
-
-/// In one piece: a reader sees the old report or the new one.
-fn write(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile_in(folder.unwrap_or_else(|| Path::new(".")))?;
-    serde_json::to_writer_pretty(&mut file.1, report)?;
-    file.1.write_all(b"\n")?;
-    file.1.sync_data()?;
-    fs::rename(&file.0, path)?;
-    Ok(())
-}
-
-fn tempfile_in(folder: &Path) -> anyhow::Result<(std::path::PathBuf, fs::File)> {
-    let path = folder.join(format!(".coverage.{}", std::process::id()));
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-    Ok((path, file))
+    anyhow::anyhow!("{what}: {fault}")
 }

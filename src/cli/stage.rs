@@ -87,10 +87,10 @@ impl Stage {
                 keeping.finish().await;
             }
             let Enrichment { servers, names } = &self.enrichment;
-            if servers.forgotten + names.forgotten > 0 {
+            if servers.forgotten() + names.forgotten() > 0 {
                 info!(
-                    servers_forgotten = servers.forgotten,
-                    names_forgotten = names.forgotten,
+                    servers_forgotten = servers.forgotten(),
+                    names_forgotten = names.forgotten(),
                     "More servers than are remembered at once."
                 );
             }

@@ -44,10 +44,10 @@ use crate::{
     },
     metrics::Activity,
     model::{
-        Answer, Endpoint, Frame, NamedAddress, Outcome, Roles, Segment, State, Timestamp,
+        Answer, Endpoint, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp,
         Transport, record::Record, time::NS_PER_S,
     },
-    wire::{self, Decoder, Usual},
+    wire::{Decoder, Usual},
 };
 
 /// How an engine works.
@@ -223,14 +223,17 @@ impl Engine {
         shard.counters.frames += 1;
         shard.counters.frame_bytes += frame.bytes.len() as u64;
         shard.tick(frame.time, emit);
-        if let Some(segment) = wire::usual(frame)
-            && shard.move_on(frame.time, &segment)
-        {
-            return;
-        }
-        match self.decoder.decode(frame) {
-            Ok(segment) => shard.segment(&segment),
-            Err(skip) => shard.counters.skipped.count(skip),
+        match self.decoder.straight(frame) {
+            Some(straight) => {
+                if straight.usual().is_some_and(|segment| shard.move_on(frame.time, &segment)) {
+                    return;
+                }
+                shard.segment(&straight.segment(frame.time));
+            }
+            None => match self.decoder.decode_any(frame) {
+                Ok(segment) => shard.segment(&segment),
+                Err(skip) => shard.counters.skipped.count(skip),
+            },
         }
         shard.flush(emit);
     }
@@ -309,13 +312,11 @@ impl Shard {
     }
 
     fn segment(&mut self, segment: &Segment<'_>) {
-        let Some(scope) = self.settings.scopes.place(segment.vantage, segment.endpoint_id) else {
+        let Some((vantage, scope)) = self.place(segment) else {
             self.counters.not_allowed += 1;
             return;
         };
         self.counters.segments += 1;
-        let vantage = self.vantages.intern(segment.vantage);
-        self.places.note(segment, vantage, scope);
         let (key, forward) = self.key(scope, segment);
         let direction = usize::from(!forward);
         let arrival = Arrival { key, direction, vantage, segment, guess };
@@ -333,7 +334,7 @@ impl Shard {
     /// Counts a segment of a flow that has told all it could; false if it is another, and then nothing was done.
     fn move_on(&mut self, time: Timestamp, segment: &Usual) -> bool {
         let Usual { vantage, src, dst, tcp, payload_len, ip_len } = *segment;
-        let Some((vantage, scope)) = self.places.get(vantage) else { return false };
+        let Some((vantage, scope)) = self.places.get(vantage, 0) else { return false };
         let (ends, direction) = if src <= dst { ([src, dst], 0) } else { ([dst, src], 1) };
         let next = NextSegment { time, scope, vantage, ends, direction, tcp, payload_len, ip_len };
         let written = self.settings.update_ns.is_none();
@@ -342,6 +343,18 @@ impl Shard {
         });
         self.counters.segments += u64::from(moved);
         moved
+    }
+
+    /// Where a segment was copied, and of which scope it is; nothing if such copies are not allowed.
+    fn place(&mut self, segment: &Segment<'_>) -> Option<(VantageId, ScopeId)> {
+        let Segment { vantage, endpoint_id, .. } = *segment;
+        if let Some(known) = self.places.get(vantage, endpoint_id) {
+            return Some(known);
+        }
+        let scope = self.settings.scopes.place(vantage, endpoint_id)?;
+        let id = self.vantages.intern(vantage);
+        self.places.note(vantage, endpoint_id, id, scope);
+        Some((id, scope))
     }
 
     /// Lets the flow's session read a segment, and keeps the books of all sessions.

@@ -1,10 +1,10 @@
-//! Vantages met lately by their integers, with their numbers and scopes: what is looked up for every packet.
+//! Vantages met lately, with their numbers and scopes: what is looked up for every packet.
 
 use std::net::IpAddr;
 
 use crate::{
     flow::VantageId,
-    model::{ScopeId, Segment},
+    model::{ScopeId, Vantage},
 };
 
 /// One place per hash value: what comes later takes it over.
@@ -13,8 +13,8 @@ pub(super) struct Places(Vec<Option<Place>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    /// Outer source and VNI; `None`: without encapsulation.
-    vantage: Option<(u32, u32)>,
+    vantage: Option<Vantage>,
+    endpoint_id: u64,
     id: VantageId,
     scope: ScopeId,
 }
@@ -27,26 +27,29 @@ impl Default for Places {
 
 impl Places {
     /// Number and scope of a vantage, if it was met lately.
-    pub(super) fn get(&self, vantage: Option<(u32, u32)>) -> Option<(VantageId, ScopeId)> {
-        let place = self.0.get(index(vantage)).copied().flatten()?;
-        (place.vantage == vantage).then_some((place.id, place.scope))
+    pub(super) fn get(
+        &self,
+        vantage: Option<Vantage>,
+        endpoint_id: u64,
+    ) -> Option<(VantageId, ScopeId)> {
+        let place = self.0.get(index(vantage, endpoint_id))?.as_ref()?;
+        let same = place.vantage == vantage && place.endpoint_id == endpoint_id;
+        same.then_some((place.id, place.scope))
     }
 
-    /// Notes where a segment was copied.
-    pub(super) fn note(&mut self, segment: &Segment<'_>, id: VantageId, scope: ScopeId) {
-        let vantage = match segment.vantage {
-            None => None,
-            Some(vantage) => match vantage.source {
-                IpAddr::V4(source) => Some((source.to_bits(), vantage.vni)),
-                IpAddr::V6(_) => return,
-            },
-        };
-        // The scope of a gateway's copy hangs on its endpoint, too; those without a number of their own are counted.
-        if segment.endpoint_id != 0 || id.is_crowded_out() {
+    /// Notes a vantage. Those without a number of their own are counted one by one, and not noted.
+    pub(super) fn note(
+        &mut self,
+        vantage: Option<Vantage>,
+        endpoint_id: u64,
+        id: VantageId,
+        scope: ScopeId,
+    ) {
+        if id.is_crowded_out() {
             return;
         }
-        if let Some(place) = self.0.get_mut(index(vantage)) {
-            *place = Some(Place { vantage, id, scope });
+        if let Some(place) = self.0.get_mut(index(vantage, endpoint_id)) {
+            *place = Some(Place { vantage, endpoint_id, id, scope });
         }
     }
 
@@ -56,10 +59,16 @@ impl Places {
     }
 }
 
-/// Multiplicative hash of both numbers.
-fn index(vantage: Option<(u32, u32)>) -> usize {
-    let (source, vni) = vantage.unwrap_or_default();
-    let mixed = (u64::from(source) << 24 ^ u64::from(vni)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// Multiplicative hash of what tells vantages apart.
+fn index(vantage: Option<Vantage>, endpoint_id: u64) -> usize {
+    let Some(Vantage { source, vni }) = vantage else { return 0 };
+    let source = match source {
+        IpAddr::V4(source) => u64::from(source.to_bits()),
+        IpAddr::V6(source) => {
+            source.segments().iter().fold(0, |sum, part| sum << 7 ^ u64::from(*part))
+        }
+    };
+    let mixed = (source << 24 ^ u64::from(vni) ^ endpoint_id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(mixed >> 32).map_or(0, |hash| hash % PLACES)
 }
 

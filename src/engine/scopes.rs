@@ -116,15 +116,9 @@ impl Scopes {
     /// The same, where copies that no rule matches are placed so.
     #[must_use]
     pub fn with_placed(mut self, placed: Arc<Placed>) -> Self {
-        let mut names: Vec<Arc<str>> = self.rules.iter().map(|rule| rule.name.clone()).collect();
-        let mut more: Vec<&Arc<str>> = placed.values().collect();
-        more.sort_unstable();
-        for name in more {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        (self.names, self.placed) = (names, placed);
+        self.placed = placed;
+        self.names.clear();
+        self.add_own_names();
         self
     }
 
@@ -144,9 +138,13 @@ impl Scopes {
             [] => earlier.rules.iter().map(|rule| rule.name.clone()).collect(),
             names => names.to_vec(),
         };
-        let mut own: Vec<&Arc<str>> = self.placed.values().collect();
-        own.sort_unstable();
-        for name in self.rules.iter().map(|rule| &rule.name).chain(own) {
+        self.add_own_names();
+    }
+
+    fn add_own_names(&mut self) {
+        let mut placed: Vec<&Arc<str>> = self.placed.values().collect();
+        placed.sort_unstable();
+        for name in self.rules.iter().map(|rule| &rule.name).chain(placed) {
             if !self.names.contains(name) {
                 self.names.push(name.clone());
             }

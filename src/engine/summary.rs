@@ -115,9 +115,9 @@ impl Summary {
         self.host.is_some()
     }
 
-    /// A request in clear was for this host.
-    pub(super) fn set_host(&mut self, host: Hostname) {
-        self.host = Some(host);
+    /// The host that a request in clear was for, if it names one.
+    pub(super) fn set_host(&mut self, host: Option<Hostname>) {
+        self.host = host;
     }
 
     /// Whether another layer may begin.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod names;
+mod remembered;
 mod servers;
 
 use std::sync::Arc;

@@ -3,10 +3,9 @@
 //! What is heard on the wire only labels: it may be anybody's word. Identities, groups and what policy matches are the
 //! inventory's alone.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
-use hashbrown::HashMap;
-
+use super::remembered::Remembered;
 use crate::{
     inventory::Inventory,
     model::{
@@ -27,11 +26,7 @@ pub struct Names {
     inventory: Arc<Inventory>,
     /// What is heard names nobody.
     deaf: bool,
-    heard: HashMap<Key, Heard, foldhash::fast::RandomState>,
-    /// In the order they were heard first.
-    order: VecDeque<Key>,
-    /// Names forgotten to make room.
-    pub forgotten: u64,
+    heard: Remembered<Key, Heard, NAMES_MAX>,
 }
 
 /// Whose name of which server.
@@ -60,6 +55,11 @@ impl Names {
     /// Names by this inventory from now on.
     pub fn set_inventory(&mut self, inventory: Arc<Inventory>) {
         self.inventory = inventory;
+    }
+
+    /// Names forgotten to make room.
+    pub const fn forgotten(&self) -> u64 {
+        self.heard.forgotten
     }
 
     /// Name services answered.
@@ -150,14 +150,7 @@ impl Names {
             known.at = known.at.max(at);
             return;
         }
-        if self.order.len() >= NAMES_MAX
-            && let Some(first) = self.order.pop_front()
-        {
-            self.heard.remove(&first);
-            self.forgotten += 1;
-        }
-        self.order.push_back(key.clone());
-        self.heard.insert(key, Heard { name: Some(name.into()), at });
+        self.heard.learn(key, Heard { name: Some(name.into()), at });
     }
 }
 
@@ -301,6 +294,6 @@ mod tests {
         for n in 0..u32::try_from(NAMES_MAX).unwrap() {
             names.learn(&[answer(n, "db.corp", "db.corp", 0)]);
         }
-        assert_eq!((names.order.len(), names.forgotten), (NAMES_MAX, 1));
+        assert_eq!((names.heard.len(), names.forgotten()), (NAMES_MAX, 1));
     }
 }

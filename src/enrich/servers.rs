@@ -5,8 +5,7 @@
 
 use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
-use hashbrown::HashMap;
-
+use super::remembered::Remembered;
 use crate::model::{AppSource, Confidence, record::Record};
 
 /// Servers remembered at once; the one learnt first is forgotten first.
@@ -17,12 +16,8 @@ const WAITING_MAX: usize = 65_536;
 /// What is known of servers, and the records that wait for it.
 #[derive(Debug, Default)]
 pub struct Servers {
-    known: HashMap<ServerKey, App, foldhash::fast::RandomState>,
-    /// Servers in the order they were learnt.
-    learnt: VecDeque<ServerKey>,
+    known: Remembered<ServerKey, App, SERVERS_MAX>,
     waiting: VecDeque<Record>,
-    /// Servers forgotten to make room.
-    pub forgotten: u64,
     /// Records that could not wait to the end.
     pub hurried: u64,
 }
@@ -78,6 +73,11 @@ impl Servers {
         }
     }
 
+    /// Servers forgotten to make room.
+    pub const fn forgotten(&self) -> u64 {
+        self.known.forgotten
+    }
+
     fn learn(&mut self, record: &Record) {
         let (Some(app), true) = (record.app, is_proof(record)) else { return };
         let key = ServerKey::of(record);
@@ -87,14 +87,7 @@ impl Servers {
             }
             return;
         }
-        if self.learnt.len() >= SERVERS_MAX
-            && let Some(first) = self.learnt.pop_front()
-        {
-            self.known.remove(&first);
-            self.forgotten += 1;
-        }
-        self.learnt.push_back(key.clone());
-        self.known.insert(key, App::One(app));
+        self.known.learn(key, App::One(app));
     }
 
     fn infer(&self, record: &mut Record) {
@@ -237,7 +230,7 @@ mod tests {
             let ip = IpAddr::from(u32::try_from(n).expect("fits").to_be_bytes());
             servers.take(Record { dst_ip: ip, ..proof.clone() }, &mut |_| {});
         }
-        assert_eq!((servers.known.len(), servers.forgotten), (SERVERS_MAX, 1));
+        assert_eq!((servers.known.len(), servers.forgotten()), (SERVERS_MAX, 1));
         let late = record(None, "unknown", "midstream");
         let mut early = 0;
         for _ in 0..WAITING_MAX + 2 {

@@ -23,14 +23,13 @@ const OTHERS: VantageId = VantageId(u16::MAX);
 pub struct VantageTable {
     ids: HashMap<Vantage, VantageId, foldhash::fast::RandomState>,
     list: Vec<Option<Vantage>>,
-    last: Option<(Vantage, VantageId)>,
     /// Segments of vantages that found no room: copies of them are not told apart.
     pub crowded_out: u64,
 }
 
 impl Default for VantageTable {
     fn default() -> Self {
-        Self { ids: HashMap::default(), list: vec![None], last: None, crowded_out: 0 }
+        Self { ids: HashMap::default(), list: vec![None], crowded_out: 0 }
     }
 }
 
@@ -38,17 +37,8 @@ impl VantageTable {
     /// The number of `vantage`.
     pub fn intern(&mut self, vantage: Option<Vantage>) -> VantageId {
         let Some(vantage) = vantage else { return VantageId(0) };
-        if let Some((last, id)) = self.last
-            && last == vantage
-        {
-            return id;
-        }
         let id = self.ids.get(&vantage).copied().unwrap_or_else(|| self.add(vantage));
-        if id == OTHERS {
-            self.crowded_out += 1;
-        } else {
-            self.last = Some((vantage, id));
-        }
+        self.crowded_out += u64::from(id.is_crowded_out());
         id
     }
 

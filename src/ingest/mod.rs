@@ -69,5 +69,12 @@ pub struct Drops {
     pub interface: u64,
 }
 
+impl Drops {
+    /// All of them.
+    pub const fn total(self) -> u64 {
+        self.kernel.saturating_add(self.interface)
+    }
+}
+
 /// Whether frames of this pcap `LINKTYPE_` can be decoded; handed in, so that no source knows the decoder.
 pub type LinkSupported = fn(u32) -> bool;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::AddAssign,
     sync::Arc,
 };
 
@@ -85,6 +86,15 @@ impl Changed {
     /// Whether anything changed.
     pub fn any(self) -> bool {
         self != Self::default()
+    }
+}
+
+impl AddAssign for Changed {
+    fn add_assign(&mut self, other: Self) {
+        let Self { came, went, passed_on } = other;
+        self.came += came;
+        self.went += went;
+        self.passed_on += passed_on;
     }
 }
 

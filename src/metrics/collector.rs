@@ -53,7 +53,7 @@ impl Health {
             truncated: counters.decoder.segments_truncated,
             duplicates: counters.duplicates,
             skipped: counters.skipped.total() + counters.not_allowed,
-            kernel_drops: counters.drops.kernel + counters.drops.interface,
+            kernel_drops: counters.drops.total(),
             evictions: counters.table.evicted + counters.memory_closed,
             records_dropped: counters.records_dropped,
         }

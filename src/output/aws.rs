@@ -65,11 +65,7 @@ pub(crate) async fn identity(access: &AwsAccess, timeout_s: u32) -> Result<Strin
     let asked = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity();
     match asked.send().await {
         Ok(identity) => Ok(identity.arn().unwrap_or("an identity without ARN").to_owned()),
-        Err(error) => {
-            let (Fault::Later(told) | Fault::Credentials(told) | Fault::Invalid(told)) =
-                fault(&error);
-            Err(format!("sts:GetCallerIdentity: {told}"))
-        }
+        Err(error) => Err(format!("sts:GetCallerIdentity: {}", fault(&error))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why a delivery failed, and so what to do about it.
 
+use std::fmt;
+
 /// Why a request was not taken. The text holds codes and status only: what a server writes may repeat what it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -9,4 +11,11 @@ pub enum Fault {
     Credentials(String),
     /// The request itself is refused, whoever sends it.
     Invalid(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Later(told) | Self::Credentials(told) | Self::Invalid(told)) = self;
+        f.write_str(told)
+    }
 }

@@ -143,8 +143,7 @@ pub fn plan(listing: &Listing, terms: &Terms<'_>) -> Plan {
         lines.push(line);
     }
     // Interfaces that are gone take their sessions with them, except for those that AWS still lists.
-    for (interface, sessions) in sessions.iter().filter(|(id, _)| !known.contains(*id)) {
-        debug_assert!(!interface.is_empty());
+    for (_, sessions) in sessions.iter().filter(|(id, _)| !known.contains(*id)) {
         planner.remove_all(sessions, "its interface is gone");
     }
     lines.sort_by(|a, b| a.interface.cmp(&b.interface));
@@ -214,7 +213,6 @@ impl Planner<'_> {
         let taken: BTreeSet<u32> = sessions.others.iter().map(|other| other.number).collect();
         let mut own = sessions.own.clone();
         own.sort_by(|a, b| (a.number, &a.id).cmp(&(b.number, &b.id)));
-        let kept = own.first();
         let number = (config.session_number..=*SESSION_NUMBERS.end())
             .chain(SESSION_NUMBERS)
             .find(|number| !taken.contains(number))
@@ -229,11 +227,8 @@ impl Planner<'_> {
             self.remove(session, "one session is enough");
         }
         line.before = sessions.others.iter().filter(|other| other.number < number).count();
-        match kept {
-            None => {
-                line.session = None;
-                self.created.push(Action::Create { wanted });
-            }
+        match own.first() {
+            None => self.created.push(Action::Create { wanted }),
             Some(session) => {
                 line.session = Some(session.id.clone());
                 let differs = self.differences(session, &wanted);

@@ -339,7 +339,7 @@ pub(super) mod number {
 }
 
 /// More-fragments flag and fragment offset.
-pub(super) const FRAGMENT_BITS: u16 = 0x3fff;
+const FRAGMENT_BITS: u16 = 0x3fff;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,6 @@
 //! | `ip`, `fragment` | the IP header; fragments put together |
 //! | `transport` | TCP, UDP, ESP |
 //! | `straight` | the usual stack, all at once |
-//! | `usual` | the most usual of all, for flows of which only counters move on |
 //! | `vxlan`, `geneve`, `tunnel` | what carries IP again; the first VXLAN or GENEVE layer names the vantage |
 //!
 //! Nothing is allocated per packet, except for IP fragments. Checksums are never looked at: mirrored copies are often cut,
@@ -24,7 +23,6 @@ mod straight;
 mod tests;
 mod transport;
 mod tunnel;
-mod usual;
 mod vxlan;
 
 use std::net::IpAddr;
@@ -37,7 +35,7 @@ use self::{
 };
 pub use self::{
     link::link_supported,
-    usual::{Usual, usual},
+    straight::{Straight, Usual},
 };
 use crate::{
     bytes::Short,
@@ -190,16 +188,19 @@ impl Decoder {
 
     /// The innermost TCP segment, UDP datagram or ESP packet of `frame`.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
-        if self.limits.nesting_max > 0
-            && let Some(segment) = straight::decode(frame)
-        {
-            return Ok(segment);
+        match self.straight(frame) {
+            Some(straight) => Ok(straight.segment(frame.time)),
+            None => self.decode_any(frame),
         }
-        self.decode_any(frame)
     }
 
-    /// The same layer by layer, whatever they are.
-    fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
+    /// What `frame` carries, if its layers are the usual ones; else [`Decoder::decode_any`] has to look.
+    pub fn straight<'a>(&self, frame: &Frame<'a>) -> Option<Straight<'a>> {
+        if self.limits.nesting_max > 0 { straight::walk(frame) } else { None }
+    }
+
+    /// The same as [`Decoder::decode`] layer by layer, whatever they are.
+    pub fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Segment<'a>, Skip> {
         let Self { limits, counters, fragments, whole } = self;
         let mut whole = whole.iter_mut();
         let mut trail = Trail::default();

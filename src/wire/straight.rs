@@ -5,20 +5,46 @@
 
 use super::{
     Trail, geneve,
-    ip::{self, Packet, number},
+    ip::{self, Addresses, Packet, number},
     link::{self, kind},
     transport::{self, Content},
     tunnel, vxlan,
 };
-use crate::model::{Frame, Link, Segment, Transport, Vantage};
+use crate::model::{Frame, Link, Segment, TcpHeader, Timestamp, Transport, Vantage};
 
-/// The segment in `frame`. `None` is not a refusal: the loop has to look.
-pub(super) fn decode<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
+/// What a frame of the usual stack carries.
+#[derive(Debug)]
+pub struct Straight<'a> {
+    vantage: Option<Vantage>,
+    transport: Transport,
+    packet: Packet<'a>,
+    content: Content<'a>,
+}
+
+/// A TCP segment over IPv4, as integers: for flows of which only the counters move on nothing else is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usual {
+    /// Where the copy was taken.
+    pub vantage: Option<Vantage>,
+    /// Sender's address and port.
+    pub src: (u32, u16),
+    /// Receiver's address and port.
+    pub dst: (u32, u16),
+    /// TCP header fields.
+    pub tcp: TcpHeader,
+    /// Payload length; all of it was captured.
+    pub payload_len: u32,
+    /// Length of the innermost IP packet.
+    pub ip_len: u32,
+}
+
+/// Walks through `frame`. `None` is not a refusal: the loop has to look.
+pub(super) fn walk<'a>(frame: &Frame<'a>) -> Option<Straight<'a>> {
     let bytes = match frame.link {
         Link::Type(link::ETHERNET) => ethernet(frame.bytes)?,
         Link::Mirror { source } => {
             let (vni, inner) = tunnelled(frame.bytes)?;
-            return innermost(frame, &ip::plain(inner)?, Some(Vantage { source, vni }));
+            return innermost(ip::plain(inner)?, Some(Vantage { source, vni }));
         }
         Link::Type(_) | Link::MirrorGeneve { .. } => return None,
     };
@@ -28,29 +54,46 @@ pub(super) fn decode<'a>(frame: &Frame<'a>) -> Option<Segment<'a>> {
         if datagram.dst_port == vxlan::PORT {
             let (vni, inner) = tunnelled(datagram.payload)?;
             let vantage = Vantage { source: packet.addresses.src(), vni };
-            return innermost(frame, &ip::plain(inner)?, Some(vantage));
+            return innermost(ip::plain(inner)?, Some(vantage));
         }
     }
-    innermost(frame, &packet, None)
+    innermost(packet, None)
 }
 
-/// The segment in a packet that is no tunnel.
-fn innermost<'a>(
-    frame: &Frame<'a>,
-    packet: &Packet<'a>,
-    vantage: Option<Vantage>,
-) -> Option<Segment<'a>> {
+/// A packet that is no tunnel.
+fn innermost(packet: Packet<'_>, vantage: Option<Vantage>) -> Option<Straight<'_>> {
     let (transport, content) = match packet.protocol {
-        number::TCP => (Transport::Tcp, transport::tcp(packet).ok()?),
-        number::UDP => (Transport::Udp, transport::udp(packet).ok()?),
+        number::TCP => (Transport::Tcp, transport::tcp(&packet).ok()?),
+        number::UDP => (Transport::Udp, transport::udp(&packet).ok()?),
         _ => return None,
     };
     let counted = content.is_cut();
     if counted || transport == Transport::Udp && may_be_tunnel(&content) {
         return None;
     }
-    let trail = Trail { vantage, ..Trail::default() };
-    Some(trail.segment(frame.time, transport, packet, &content))
+    Some(Straight { vantage, transport, packet, content })
+}
+
+impl<'a> Straight<'a> {
+    /// The segment, with its payload.
+    pub fn segment(&self, time: Timestamp) -> Segment<'a> {
+        let trail = Trail { vantage: self.vantage, ..Trail::default() };
+        trail.segment(time, self.transport, &self.packet, &self.content)
+    }
+
+    /// The same as integers, where it is TCP over IPv4.
+    pub fn usual(&self) -> Option<Usual> {
+        let Addresses::V4(addresses) = self.packet.addresses else { return None };
+        let &[s3, s2, s1, s0, d3, d2, d1, d0] = addresses;
+        Some(Usual {
+            vantage: self.vantage,
+            src: (u32::from_be_bytes([s3, s2, s1, s0]), self.content.src_port),
+            dst: (u32::from_be_bytes([d3, d2, d1, d0]), self.content.dst_port),
+            tcp: self.content.tcp?,
+            payload_len: u32::try_from(self.content.payload_len).ok()?,
+            ip_len: self.packet.ip_len,
+        })
+    }
 }
 
 /// Identifier and inner IP packet behind a VXLAN header.

@@ -23,8 +23,8 @@ use cleartap::{
 use super::moto::Moto;
 use super::{
     cloudwatch::{Aws, CUT, PASS, Proxy, TOO_MANY, UNAVAILABLE, emulator},
+    emulator::post,
     live::skip,
-    moto::post,
     process,
 };
 

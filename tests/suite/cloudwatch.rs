@@ -16,6 +16,7 @@ use std::{
 
 use super::{
     capture::{frames, root},
+    emulator::{FORM, await_start, free_port, post},
     live::{datagram, skip},
     process,
 };
@@ -23,10 +24,6 @@ use super::{
 pub(super) fn emulator() -> Option<std::path::PathBuf> {
     let program = root().join("target/aws-emulators/bin/ministack");
     program.exists().then_some(program)
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// An emulated account, gone with the test.
@@ -46,30 +43,13 @@ impl Aws {
                 .stderr(Stdio::null()),
         );
         let aws = Self { child, port };
-        let deadline = Instant::now() + Duration::from_mins(2);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "the emulator did not start");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        await_start(port);
         aws
     }
 
     /// Calls an action of a service's query API.
     pub(super) fn call(&self, service: &str, form: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, \
-             SignedHeaders=host, Signature=0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            form.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(form.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{form}: {answer}");
-        answer
+        post(self.port, "/", service, &[], FORM, form)
     }
 
     /// An alarm on the sum of a metric, with a queue that hears of it.

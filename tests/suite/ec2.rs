@@ -15,8 +15,9 @@ use cleartap::{alerts::AwsAccess, ec2::Ec2};
 
 use super::{
     capture::{Owned, frames, root},
+    emulator::post,
     live::{datagram, skip},
-    moto::{Moto, between, post},
+    moto::{Moto, between},
     process,
 };
 

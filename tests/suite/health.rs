@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     os::unix::net::UnixDatagram,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -13,13 +13,10 @@ use serde_json::Value;
 use super::{
     build::{At, Talk},
     capture::{Owned, frames, root},
+    emulator::free_port,
     live::datagram,
     process,
 };
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A sensor with its health served.
 struct Sensor {

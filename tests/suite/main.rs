@@ -32,6 +32,8 @@ mod degrade;
 #[cfg(feature = "inventory")]
 mod ec2;
 #[cfg(feature = "live")]
+mod emulator;
+#[cfg(feature = "live")]
 mod findings;
 #[cfg(feature = "book")]
 mod flood;

@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
     net::IpAddr,
     path::Path,
     sync::Arc,
@@ -20,16 +19,16 @@ use tracing::{error, info, warn};
 
 use super::{FILE, STATE_VERSION, State, file, restore};
 use crate::{
-    cli::args,
+    cli::{args, whole_file},
     clock::now,
-    config::{Config, InventorySection},
+    config::Config,
     ingest::error::shown,
     inventory::{Changed, Inventory, MirrorSource, Tenure},
     model::{Timestamp, Vantage, time::NS_PER_S},
     policy::Remedies,
 };
 #[cfg(feature = "inventory")]
-use crate::{ec2::Ec2, inventory, output::Fault};
+use crate::{ec2::Ec2, inventory};
 
 /// How long the first look at the EC2 API may hold up the start; it goes on afterwards.
 #[cfg(feature = "inventory")]
@@ -46,7 +45,6 @@ pub(in crate::cli) struct Naming {
 
 /// The inventory and its sources.
 pub(in crate::cli) struct Keeper {
-    section: InventorySection,
     config: Config,
     inventory: Inventory,
     sources: BTreeMap<String, Vec<MirrorSource>>,
@@ -73,11 +71,9 @@ impl Keeper {
     /// Opens the sources. A file that is not in order is an error; an account that cannot be asked is asked again later.
     /// `kept`: what is known is kept for the next run.
     pub(in crate::cli) async fn open(config: &Config, kept: bool) -> anyhow::Result<Self> {
-        let section = config.inventory.clone();
         let remedies = Remedies::built_in().map_err(anyhow::Error::msg)?;
         let mut keeper = Self {
-            inventory: section.state().map_or_else(Inventory::default, restore),
-            section,
+            inventory: config.inventory.state().map_or_else(Inventory::default, restore),
             config: config.clone(),
             sources: BTreeMap::new(),
             #[cfg(feature = "inventory")]
@@ -94,7 +90,7 @@ impl Keeper {
 
     #[cfg(feature = "inventory")]
     async fn connect(&mut self) -> anyhow::Result<()> {
-        for (at, access) in self.section.ec2.iter().enumerate() {
+        for (at, access) in self.config.inventory.ec2.iter().enumerate() {
             let client = Ec2::connect(access).await;
             let client = client.with_context(|| format!("inventory.ec2[{at}]"))?;
             let role = access.role_arn.as_deref().unwrap_or_default();
@@ -112,7 +108,7 @@ impl Keeper {
     #[allow(clippy::unused_async, reason = "as with the feature")]
     async fn connect(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(
-            self.section.ec2.is_empty(),
+            self.config.inventory.ec2.is_empty(),
             "inventory.ec2: this cleartap is built without the EC2 API (feature `inventory`)"
         );
         Ok(())
@@ -139,12 +135,12 @@ impl Keeper {
 
     /// Time between looks.
     fn refresh(&self) -> Duration {
-        Duration::from_secs(self.section.refresh_s)
+        Duration::from_secs(self.config.inventory.refresh_s)
     }
 
     /// Looks at the sources again and again, and hands on what is other than before.
     pub(in crate::cli) async fn work(mut self, naming: watch::Sender<Naming>) {
-        if !self.section.is_used() {
+        if !self.config.inventory.is_used() {
             return;
         }
         let mut tick = tokio::time::interval(self.refresh());
@@ -168,11 +164,8 @@ impl Keeper {
                 Changed::default()
             }
         };
-        let asked = self.ask().await;
-        changed.came += asked.came;
-        changed.went += asked.went;
-        changed.passed_on += asked.passed_on;
-        let days = u64::from(self.section.history_days);
+        changed += self.ask().await;
+        let days = u64::from(self.config.inventory.history_days);
         self.inventory.forget(Timestamp(now().0.saturating_sub(days * 86_400 * NS_PER_S)), FILE);
         self.place_vpcs();
         if changed.any() {
@@ -196,7 +189,7 @@ impl Keeper {
     #[cfg(feature = "inventory")]
     async fn ask(&mut self) -> Changed {
         let mut changed = Changed::default();
-        let keys = self.section.tag_keys();
+        let keys = self.config.inventory.tag_keys();
         for account in &mut self.accounts {
             match account.client.listing().await {
                 Ok(listing) => {
@@ -205,17 +198,13 @@ impl Keeper {
                     }
                     account.failing = false;
                     let held = inventory::held(&listing, &keys);
-                    let Changed { came, went, passed_on } =
-                        self.inventory.take(&account.name, held, now());
-                    changed.came += came;
-                    changed.went += went;
-                    changed.passed_on += passed_on;
+                    changed += self.inventory.take(&account.name, held, now());
                     self.sources.insert(account.name.clone(), inventory::mirror_sources(&listing));
                 }
                 Err(_) if account.failing => {}
-                Err(Fault::Later(told) | Fault::Credentials(told) | Fault::Invalid(told)) => {
+                Err(fault) => {
                     account.failing = true;
-                    error!(source = account.name, "The EC2 API: {told}: names are as before.");
+                    error!(source = account.name, "The EC2 API: {fault}: names are as before.");
                 }
             }
         }
@@ -229,7 +218,7 @@ impl Keeper {
     }
 
     fn read_file(&mut self) -> anyhow::Result<Changed> {
-        let Some(path) = &self.section.file else { return Ok(Changed::default()) };
+        let Some(path) = &self.config.inventory.file else { return Ok(Changed::default()) };
         let meta = fs::metadata(path);
         let meta = meta.with_context(|| format!("inventory.file: {}", shown(path)))?;
         let seen = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
@@ -239,7 +228,7 @@ impl Keeper {
         // Also one that is not in order is read once only.
         self.file = Some(seen);
         let services: Vec<&str> = self.services.iter().map(String::as_str).collect();
-        let held = file(path, meta.len(), &self.section, &services)?;
+        let held = file(path, meta.len(), &self.config.inventory, &services)?;
         Ok(self.inventory.take(FILE, held, now()))
     }
 
@@ -256,7 +245,7 @@ impl Keeper {
             }
         }
         vpcs.retain(|_, list| list.len() == 1);
-        for (scope, list) in &self.section.scope_vpcs {
+        for (scope, list) in &self.config.inventory.scope_vpcs {
             let list = list.iter().map(|vpc| vpc.as_str().into()).collect();
             vpcs.insert(scope.as_str().into(), list);
         }
@@ -265,7 +254,7 @@ impl Keeper {
 
     /// Keeps the inventory for the next run.
     fn save(&mut self) {
-        let Some(path) = self.section.state().filter(|_| self.kept) else { return };
+        let Some(path) = self.config.inventory.state().filter(|_| self.kept) else { return };
         match save(path, &self.inventory) {
             Ok(()) => self.unsaved = false,
             Err(error) if !self.unsaved => {
@@ -281,17 +270,10 @@ impl Keeper {
 }
 
 fn save(path: &Path, inventory: &Inventory) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
     let owners: Vec<(IpAddr, &Tenure)> = inventory.iter().collect();
     let text = serde_json::to_vec(&State { version: STATE_VERSION, owners })?;
-    let mut file =
-        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(&beside)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    whole_file::replace(path, 0o640, &text)
 }

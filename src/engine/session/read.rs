@@ -2,30 +2,11 @@
 
 use super::{FOLLOW_UNREAD_MAX, Phase, Session};
 use crate::{
-    detect::{DETECTORS, Facts, Next, OtherSide, Said, Step},
+    detect::{DETECTORS, Next, OtherSide, Said, Step},
     engine::{candidates::Candidates, texture::Texture, trace::TraceEvent},
     inspect::{Reader, TdsReader, dns, http},
-    model::{Answer, Hostname, Side},
+    model::Side,
 };
-
-/// Names that a message tells.
-enum Named {
-    Host(Hostname),
-    Answers(Vec<Answer>),
-}
-
-/// What names the bytes of a step tell: the host of a request, the addresses of a response that was asked for.
-fn named(detector: &str, side: Side, bytes: &[u8], consumed: usize, facts: Facts) -> Option<Named> {
-    match (detector, side) {
-        ("http", Side::Client) => http::host(bytes).map(Named::Host),
-        ("dns", Side::Server) if facts.accepted => {
-            // Behind its length.
-            let message = bytes.get(2..consumed)?;
-            Some(dns::answers(message)).filter(|list| !list.is_empty()).map(Named::Answers)
-        }
-        _ => None,
-    }
-}
 
 impl Session {
     /// Reads messages of a matched layer; true if the phase changed.
@@ -73,16 +54,20 @@ impl Session {
             return None;
         }
         let said = Said { bytes, start };
-        let Step { consumed, facts, next } =
-            DETECTORS.get(detector)?.follow(&mut self.follow, side, said);
-        let named = named(DETECTORS.get(detector)?.info().name, side, bytes, consumed, facts);
-        self.budget_bytes = self.budget_bytes.saturating_sub(consumed.min(bytes.len()));
-        self.budget_steps -= 1;
-        match named {
-            Some(Named::Host(host)) if !self.summary.has_host() => self.summary.set_host(host),
-            Some(Named::Answers(answers)) => self.answers.extend(answers),
+        let reader = DETECTORS.get(detector)?;
+        let Step { consumed, facts, next } = reader.follow(&mut self.follow, side, said);
+        match (reader.info().name, side) {
+            ("http", Side::Client) if !self.summary.has_host() => {
+                self.summary.set_host(http::host(bytes));
+            }
+            // Behind its length. Only a response that was asked for names anybody.
+            ("dns", Side::Server) if facts.accepted => {
+                self.answers.extend(bytes.get(2..consumed).map(dns::answers).unwrap_or_default());
+            }
             _ => {}
         }
+        self.budget_bytes = self.budget_bytes.saturating_sub(consumed.min(bytes.len()));
+        self.budget_steps -= 1;
         self.summary.learn(side, facts, offset);
         if let Some(trace) = &mut self.trace {
             trace.learnt(detector, side, offset, facts);

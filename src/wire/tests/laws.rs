@@ -38,8 +38,8 @@ fn the_usual_stacks_go_the_straight_way() {
             [(ETHERNET, hex(&ethernet)), (Link::Mirror { source: SOURCE }, hex(&mirrored))]
         {
             let frame = Frame { time: Timestamp(0), link, wire_len: 0, bytes: &bytes };
-            assert!(straight::decode(&frame).is_some(), "{link:?} {inner}");
-            assert_eq!(usual(&frame).is_some(), inner == INNER, "{link:?}");
+            let straight = straight::walk(&frame).expect(inner);
+            assert_eq!(straight.usual().is_some(), inner == INNER, "{link:?}");
         }
     }
 }
@@ -80,15 +80,11 @@ proptest! {
     ) {
         for link in [link, ETHERNET, Link::Mirror { source: SOURCE }] {
             let frame = Frame { time: Timestamp(0), link, wire_len: 0, bytes: &bytes };
-            let Some(usual) = usual(&frame) else { continue };
+            let Some(usual) = straight::walk(&frame).and_then(|s| s.usual()) else { continue };
             let mut decoder = Decoder::default();
             let segment = decoder.decode_any(&frame).unwrap();
             let v4 = |(bits, port)| Endpoint::new(std::net::Ipv4Addr::from_bits(bits).into(), port);
-            let vantage = usual.vantage.map(|(source, vni)| Vantage {
-                source: std::net::Ipv4Addr::from_bits(source).into(),
-                vni,
-            });
-            prop_assert_eq!(segment.vantage, vantage);
+            prop_assert_eq!(segment.vantage, usual.vantage);
             prop_assert_eq!((segment.transport, segment.endpoint_id), (Transport::Tcp, 0));
             prop_assert_eq!((segment.src, segment.dst), (v4(usual.src), v4(usual.dst)));
             prop_assert_eq!(segment.tcp, Some(usual.tcp));
@@ -105,7 +101,8 @@ proptest! {
     ) {
         for link in [link, ETHERNET, Link::Mirror { source: SOURCE }] {
             let frame = Frame { time: Timestamp(7), link, wire_len: 0, bytes: &bytes };
-            let Some(segment) = straight::decode(&frame) else { continue };
+            let Some(straight) = straight::walk(&frame) else { continue };
+            let segment = straight.segment(frame.time);
             let mut decoder = Decoder::default();
             let before = *decoder.counters();
             let looped = decoder.decode_any(&frame).map(|s| (format!("{s:?}"), s.payload.to_vec()));
