@@ -56,6 +56,8 @@ enum Heard {
     Other,
     /// Fits, but so might other protocols. Whether it may yet become proof.
     Shared(Shared, bool),
+    /// A whole header, by its operation, with nothing behind it: noise of zeros looks like that.
+    Bare(u8, Mark),
     Proven(Mark),
 }
 
@@ -73,9 +75,11 @@ fn stream(view: &View<'_>) -> Probe {
         (Heard::Other, _) if known => Probe::No,
         (Heard::Proven(found), _) => Match::plaintext(found),
         (Heard::Open, _) if known => Probe::More,
-        (Heard::Silent | Heard::Open | Heard::Other | Heard::Shared(..), Heard::Proven(found)) => {
+        (_, Heard::Proven(found)) => Match::plaintext(found),
+        (Heard::Bare(asked, found), Heard::Bare(answered, _)) if asked == answered => {
             Match::plaintext(found)
         }
+        (Heard::Bare(..), Heard::Other | Heard::Shared(..)) => Probe::No,
         (Heard::Shared(Shared::Command(command), _), Heard::Shared(Shared::Reply(reply), _))
             if known && (command.replies.contains(&reply) || reply == "ERROR") =>
         {
@@ -118,13 +122,17 @@ fn binary(side: Side, bytes: &[u8], late: bool) -> Read<Heard> {
     // So do the clients of Couchbase.
     let login = side == Side::Client && header.opcode == mcbp::SASL_AUTH;
     need(!login || !name.starts_with(b"SCRAM-"))?;
+    let found = mark("memcached.binary", side, 0, c.at(), "binary header");
     // A header without a key is little to go by.
-    if name.is_empty() && (late || header.body == 0 && header.status != 0) {
+    if name.is_empty() && (late || header.body == 0) {
+        if !late && c.is_empty() {
+            return Ok(Heard::Bare(header.opcode, found));
+        }
         c = Cursor::new(bytes);
         c.skip(mcbp::HEADER_BYTES.saturating_add(header.body))?;
         need(Header::read(&mut c, side)?.dialect == Dialect::Memcached)?;
     }
-    Ok(Heard::Proven(mark("memcached.binary", side, 0, c.at(), "binary header")))
+    Ok(Heard::Proven(found))
 }
 
 /// Command lines: one that is memcached's own is proof, as is a long run of others.
@@ -336,6 +344,26 @@ mod tests {
         ];
         for bytes in neither {
             assert!(!found(C, bytes) && !found(S, bytes), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_header_alone_counts_with_its_like() {
+        let bare = |magic: u8, opcode: u8| [&[magic, opcode][..], &[0; 22]].concat();
+        let noop = bare(0x80, 0x0a);
+        assert_eq!(probe_side(&Memcached, C, &noop), Probe::More, "zeros may be anything");
+        assert_eq!(probe_side(&Memcached, S, &bare(0x81, 0x0a)), Probe::More);
+        assert!(!found(C, &[&noop[..], &[0; 40]].concat()), "more zeros");
+        assert!(found(C, &noop.repeat(2)) && found(C, &[&noop, BINARY_GET].concat()));
+        let answers: [(&[u8], bool); 4] = [
+            (&bare(0x81, 0x0a), true),
+            (BINARY_VALUE, true),
+            (&bare(0x81, 0x07), false),
+            (b"HTTP/1.1 400 Bad\r\n", false),
+        ];
+        for (answer, expected) in answers {
+            let heard = hear(&Memcached, &[(C, &noop), (S, answer)]);
+            assert_eq!(heard.matched.is_some(), expected, "{}", answer.escape_ascii());
         }
     }
 
