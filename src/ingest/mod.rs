@@ -6,6 +6,7 @@
 //! | [`pcap_file`], `pcapng` | the two formats over `blocks` (large reads) and `compress` (gzip, zstd) |
 //! | [`progress`] | bar on a terminal |
 //! | `live`, `mirror_socket` | libpcap; the UDP port of a traffic mirror target (feature `live`) |
+//! | `steering` | which shard the kernel hands a packet to (feature `live`) |
 //! | [`error`], [`link`] | why a source cannot go on; names of link types |
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,8 @@ pub mod mirror_socket;
 pub mod pcap_file;
 mod pcapng;
 pub mod progress;
+#[cfg(feature = "live")]
+pub mod steering;
 
 pub use discover::{CaptureInput, discover};
 pub use error::SourceError;

@@ -199,13 +199,13 @@ pub(super) mod kind {
     /// Transparent Ethernet bridging.
     pub(in super::super) const ETHERNET: u16 = 0x6558;
     pub(super) const RARP: u16 = 0x8035;
-    pub(super) const VLAN: u16 = 0x8100;
+    pub(in super::super) const VLAN: u16 = 0x8100;
     pub(in super::super) const IPV6: u16 = 0x86dd;
     pub(in super::super) const MPLS: u16 = 0x8847;
     pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
     pub(super) const PPPOE: u16 = 0x8864;
     pub(in super::super) const PPP: u16 = 0x880b;
-    pub(super) const QINQ: u16 = 0x88a8;
+    pub(in super::super) const QINQ: u16 = 0x88a8;
     /// Cisco Fabric Path: a forwarding tag, then the whole Ethernet frame.
     pub(super) const FABRIC_PATH: u16 = 0x8903;
     pub(in super::super) const NSH: u16 = 0x894f;
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     /// Four bytes that stand for an IP packet.
-    const IP: [u8; 4] = [0x45, 0, 0, 4];
+    pub(super) const IP: [u8; 4] = [0x45, 0, 0, 4];
 
     #[test]
     fn every_link_layer_leads_to_ip() {

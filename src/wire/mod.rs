@@ -6,6 +6,7 @@
 //! | `ip`, `fragment` | the IP header; fragments put together |
 //! | `transport` | TCP, UDP, ESP |
 //! | `straight` | the usual stack, all at once |
+//! | [`steer`] | nothing: it says which shard a packet belongs to |
 //! | `vxlan`, `geneve`, `tunnel` | what carries IP again; the first VXLAN or GENEVE layer names the vantage |
 //!
 //! Nothing is allocated per packet, except for IP fragments. Checksums are never looked at: mirrored copies are often cut,
@@ -18,6 +19,7 @@ mod fragment;
 mod geneve;
 mod ip;
 mod link;
+pub mod steer;
 mod straight;
 #[cfg(test)]
 mod tests;
