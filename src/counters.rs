@@ -61,6 +61,12 @@ pub struct Counters {
     pub config_reloads: u64,
     /// New configurations that were not in order, and changed nothing.
     pub config_rejected: u64,
+    /// Segments that the kernel gave to the wrong shard.
+    pub missteered: u64,
+    /// Segments that a shard handed to the one that owns their flow.
+    pub handed_over: u64,
+    /// Segments that found no room on their way to another shard.
+    pub handed_dropped: u64,
     /// Lost before us.
     pub drops: Drops,
 }
@@ -77,6 +83,12 @@ impl Skipped {
     pub fn count(&mut self, skip: wire::Skip) {
         if let Some(count) = self.0.get_mut(skip.index()) {
             *count += 1;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
         }
     }
 
@@ -104,6 +116,45 @@ impl Counters {
     pub fn verdict(&self, encryption: &str) -> u64 {
         let at = Encryption::ALL.iter().position(|e| e.name() == encryption);
         at.and_then(|at| self.verdicts.get(at)).copied().unwrap_or(0)
+    }
+
+    /// Adds what another shard met: peaks are of all shards together, at most; every shard sees each jump of time.
+    pub fn add(&mut self, other: &Self) {
+        self.frames += other.frames;
+        self.frame_bytes += other.frame_bytes;
+        self.segments += other.segments;
+        self.skipped.add(&other.skipped);
+        self.table.add(&other.table);
+        self.decoder.add(&other.decoder);
+        self.not_allowed += other.not_allowed;
+        self.vantages_crowded_out += other.vantages_crowded_out;
+        self.duplicates += other.duplicates;
+        self.memory_closed += other.memory_closed;
+        self.session_bytes_peak += other.session_bytes_peak;
+        self.settled_bytes_peak += other.settled_bytes_peak;
+        self.facts_trimmed += other.facts_trimmed;
+        self.time_jumps = self.time_jumps.max(other.time_jumps);
+        self.layers_exceeded += other.layers_exceeded;
+        self.follow_exceeded += other.follow_exceeded;
+        self.holes_passed += other.holes_passed;
+        self.held_dropped += other.held_dropped;
+        self.flows_peak += other.flows_peak;
+        self.servers_forgotten += other.servers_forgotten;
+        self.names_forgotten += other.names_forgotten;
+        self.records_hurried += other.records_hurried;
+        for (sum, count) in self.verdicts.iter_mut().zip(other.verdicts) {
+            *sum += count;
+        }
+        self.answers_dropped += other.answers_dropped;
+        self.periods_dropped += other.periods_dropped;
+        self.records_dropped += other.records_dropped;
+        self.missteered += other.missteered;
+        self.handed_over += other.handed_over;
+        self.handed_dropped += other.handed_dropped;
+        self.config_reloads += other.config_reloads;
+        self.config_rejected += other.config_rejected;
+        self.drops.kernel += other.drops.kernel;
+        self.drops.interface += other.drops.interface;
     }
 
     /// Every counter with its name, zero or not, in a fixed order.
@@ -139,6 +190,9 @@ impl Counters {
             ("answers_dropped", self.answers_dropped),
             ("periods_dropped", self.periods_dropped),
             ("records_dropped", self.records_dropped),
+            ("missteered", self.missteered),
+            ("handed_over", self.handed_over),
+            ("handed_dropped", self.handed_dropped),
             ("config_reloads", self.config_reloads),
             ("config_rejected", self.config_rejected),
             ("kernel_drops", self.drops.kernel),

@@ -19,11 +19,12 @@ use super::{
     colors, complain,
     filter::Filter,
     is_broken_pipe, naming, print,
+    sharded::{Decides, Engines},
 };
 use crate::{
     config::Config,
     counters::Counters,
-    engine::{Emitted, Engine},
+    engine::Emitted,
     enrich::Enrichment,
     ingest::{
         CaptureFile, CaptureInput, Input, Progress, Source, SourceError,
@@ -64,6 +65,9 @@ pub(super) struct AnalyzeArgs {
     /// Treat all files as one timeline (rotated captures), in the order given
     #[arg(long)]
     join: bool,
+    /// Threads that decide beside the one that reads; the result is the same
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: u16,
     /// Most edges in the table
     #[arg(long, default_value_t = 50, value_name = "N")]
     edges_max: usize,
@@ -136,7 +140,7 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
         done: Rc::default(),
     };
     found.errors.iter().for_each(|error| complain(&error.to_string()));
-    run.read_all(&found.captures);
+    run.read_all(&found.captures)?;
     run.write(JsonLines::flush);
     match print(&rendered(args, &run.report, run.inventory.as_ref())?) {
         Err(error) if !is_broken_pipe(&error) => {
@@ -154,20 +158,24 @@ pub(super) fn analyze(args: &AnalyzeArgs) -> anyhow::Result<u8> {
 
 impl Run<'_> {
     /// Reads every input.
-    fn read_all(&mut self, inputs: &[CaptureInput]) {
-        let mut joined: Option<(Engine, Enrichment)> = None;
+    fn read_all(&mut self, inputs: &[CaptureInput]) -> anyhow::Result<()> {
+        let mut joined: Option<(Engines, Enrichment)> = None;
         let progress = Progress::new(inputs);
         for input in inputs {
             if self.done.get() {
                 break;
             }
             self.report.captures.push(input.capture.clone());
-            let (mut engine, mut enrichment) = joined.take().unwrap_or_else(|| {
-                let settings = arguments::engine(&self.config, Some(input.capture.clone()));
-                let heard = self.config.inventory.heard_names;
-                (Engine::new(settings), Enrichment::new(self.names.clone(), heard))
-            });
-            for error in self.read(input, &mut engine, &mut enrichment, progress.as_ref()) {
+            let (mut engines, mut enrichment) = match joined.take() {
+                Some(joined) => joined,
+                None => {
+                    let settings = arguments::engine(&self.config, Some(input.capture.clone()));
+                    let heard = self.config.inventory.heard_names;
+                    let engines = Engines::new(settings, usize::from(self.args.shards))?;
+                    (engines, Enrichment::new(self.names.clone(), heard))
+                }
+            };
+            for error in self.read(input, &mut engines, &mut enrichment, progress.as_ref()) {
                 match &progress {
                     Some(bar) => bar.suspend(|| complain(&error.to_string())),
                     None => complain(&error.to_string()),
@@ -175,9 +183,9 @@ impl Run<'_> {
                 self.failed = true;
             }
             if self.args.join {
-                joined = Some((engine, enrichment));
+                joined = Some((engines, enrichment));
             } else {
-                self.finish((engine, enrichment));
+                self.finish((engines, enrichment));
             }
         }
         if let Some(joined) = joined {
@@ -186,24 +194,25 @@ impl Run<'_> {
         if let Some(bar) = progress {
             bar.finish();
         }
+        Ok(())
     }
 
     fn read(
         &mut self,
         input: &CaptureInput,
-        engine: &mut Engine,
+        engines: &mut Engines,
         enrichment: &mut Enrichment,
         progress: Option<&Progress>,
     ) -> Vec<SourceError> {
         // The run is lent to the closure, so the flag is watched through a copy.
         let done = Rc::clone(&self.done);
-        read(input, engine, progress, &done, &mut |emitted| {
+        read(input, engines, progress, &done, &mut |emitted| {
             enrichment.take(&emitted.answers, emitted.record, &mut |record| self.take(record));
         })
     }
 
-    fn finish(&mut self, (mut engine, mut enrichment): (Engine, Enrichment)) {
-        engine.finish(&mut |emitted| {
+    fn finish(&mut self, (engines, mut enrichment): (Engines, Enrichment)) {
+        let counters = engines.finish(&mut |emitted| {
             enrichment.take(&emitted.answers, emitted.record, &mut |record| self.take(record));
         });
         enrichment.finish(&mut |record| self.take(record));
@@ -211,7 +220,7 @@ impl Run<'_> {
             servers_forgotten: enrichment.servers.forgotten(),
             records_hurried: enrichment.servers.hurried,
             names_forgotten: enrichment.names.forgotten(),
-            ..engine.counters()
+            ..counters
         });
     }
 
@@ -314,7 +323,7 @@ impl FailOn {
 /// Reads one capture to its end, or as far as it can be read and is wanted; returns what went wrong.
 pub(super) fn read(
     input: &CaptureInput,
-    engine: &mut Engine,
+    engine: &mut dyn Decides,
     progress: Option<&Progress>,
     done: &Cell<bool>,
     emit: &mut dyn FnMut(Emitted),

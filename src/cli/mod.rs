@@ -7,6 +7,8 @@ mod args;
 mod board;
 mod canary;
 mod check;
+#[cfg(feature = "live")]
+mod data_plane;
 mod explain;
 mod filter;
 #[cfg(feature = "book")]
@@ -31,6 +33,9 @@ mod remedies;
 mod run;
 #[cfg(feature = "inventory")]
 mod sessions;
+mod sharded;
+#[cfg(feature = "live")]
+mod sources;
 #[cfg(feature = "live")]
 mod stage;
 #[cfg(feature = "live")]

@@ -108,6 +108,7 @@ pub(super) fn measure(config: &Config) -> Option<Measure> {
 /// Opens the outputs and starts their tasks.
 pub(super) async fn start(
     config: &Config,
+    shards: usize,
     closed: mpsc::Receiver<Closed>,
     board: Board,
 ) -> anyhow::Result<JoinHandle<()>> {
@@ -138,7 +139,7 @@ pub(super) async fn start(
         None
     };
     let task = Publishing {
-        collector: Collector::new(1, config.metrics.period_ns()),
+        collector: Collector::new(shards, config.metrics.period_ns()),
         publisher: Publisher::new(&config.metrics, class_name),
         gauges: board.gauges,
         canary: board.canary,

@@ -27,6 +27,8 @@ pub(super) struct Watched {
     settings: Settings,
     /// What is counted for metrics.
     measure: Option<Measure>,
+    /// How many engines share what memory there is.
+    shards: usize,
     /// Scopes of mirror sources that no rule places.
     placed: Arc<Placed>,
     /// How records are judged from now on.
@@ -67,6 +69,7 @@ impl Watched {
         identity: Option<Identity>,
         settings: Settings,
         measure: Option<Measure>,
+        shards: usize,
     ) -> Self {
         let (next, _) = watch::channel(None);
         let (judging, _) = watch::channel(Judging::of(&settings));
@@ -74,6 +77,7 @@ impl Watched {
             sources,
             settings,
             measure,
+            shards,
             placed: Arc::default(),
             judging,
             identity,
@@ -103,14 +107,15 @@ impl Watched {
         Duration::from_secs(self.settings.config.records.interval_s)
     }
 
-    /// Settings of the engine.
+    /// Settings of each engine.
     pub(super) fn engine(&self) -> engine::Settings {
         let config = &self.settings.config;
         let update_ns = Some(config.records.interval_s.saturating_mul(NS_PER_S));
         let measure = self.measure.clone();
         let settings = args::engine(config, None);
         let scopes = settings.scopes.with_placed(Arc::clone(&self.placed));
-        engine::Settings { scopes, update_ns, measure, ..settings }
+        let session_bytes_max = settings.session_bytes_max / self.shards.max(1);
+        engine::Settings { scopes, update_ns, measure, session_bytes_max, ..settings }
     }
 
     /// Copies of these mirror sources that no rule places are in the scope of their VPC from now on.

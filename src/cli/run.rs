@@ -1,8 +1,7 @@
-//! `cleartap run`: the sensor. One data-plane thread reads and decides; the control plane writes, reports and stops.
+//! `cleartap run`: the sensor. Data-plane threads read and decide; the control plane writes, reports and stops.
 #![allow(clippy::disallowed_methods, reason = "edge: starts the threads, reads the log level")]
 
 use std::{
-    collections::VecDeque,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -28,27 +27,27 @@ use super::{
     args::{BadConfig, EngineArgs, address, flag},
     board::{Board, Canary},
     colors, complain,
+    data_plane::{self, Common, Shown, Sources},
     health::Health,
     inventory_file::InventoryFile,
     keep::{self, Judging},
     naming::{self, keeper::Naming},
     publish,
-    reload::{Identity, Reloads, Watched},
+    reload::{Identity, Watched},
+    sources,
     stage::{Keeping, Stage},
     stopping::{Step, Stopping},
     writer::Writer,
 };
 use crate::{
     clock::now,
-    config::{self, Capture, Config, Flag, LogForm, Settings},
+    config::{self, Config, Flag, LogForm, Settings},
     counters::Counters,
-    engine::{Emitted, Engine},
+    engine::{self, Engine},
     enrich::Enrichment,
     findings::Findings,
-    ingest::{Input, Live, LiveOptions, MirrorOptions, MirrorSocket, Source, SourceError},
-    metrics::{CLOSED_PERIODS_MAX, Closed, Gauges},
+    metrics::Gauges,
     output::alerts::Dispatcher,
-    wire,
 };
 
 /// Records waiting for the writer; more are dropped and counted.
@@ -77,6 +76,9 @@ pub(super) struct RunArgs {
     /// Kernel buffer, in MiB (default: 32)
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=2047))]
     buffer: Option<u32>,
+    /// Threads that read and decide, each with flows of its own (default: 0, as many as there are processors)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=64))]
+    shards: Option<u16>,
     /// Append one JSON record per line to this file (default: - for standard output)
     #[arg(long, value_name = "OUT.jsonl")]
     records: Option<PathBuf>,
@@ -120,6 +122,7 @@ impl RunArgs {
             flag("--snaplen", "capture.snaplen_bytes", self.snaplen),
             flag("--promiscuous", "capture.promiscuous", self.promiscuous.then_some(true)),
             flag("--buffer", "capture.buffer_mib", self.buffer),
+            flag("--shards", "capture.shards", self.shards),
             flag("--records", "records.path", self.records.as_ref()),
             flag("--inventory", "crypto_inventory.path", self.inventory.as_ref()),
             flag("--interval", "records.interval_s", self.interval),
@@ -139,16 +142,18 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let signals = Signals::new(&runtime, settings.config.health.drain_s)?;
     start_log(settings.config.log.form);
     let stop = Arc::new(AtomicBool::new(false));
-    let source = open_source(&settings.config.capture, &stop)?;
+    let packets = sources::open(&settings.config.capture, &stop)?;
     let inventory = InventoryFile::of(&settings.config)?;
     let writer = Writer::open(&settings.config.records.path, inventory, &stop)?;
     let alerts = runtime.block_on(keep::dispatcher(&settings))?;
     let findings = open_findings(&settings, alerts)?;
     let measure = publish::measure(&settings.config);
-    let mut watched = Watched::new(sources, identity, settings, measure);
+    let shards = packets.shards();
+    let mut watched = Watched::new(sources, identity, settings, measure, shards);
+    tell_bounds(&watched.engine(), shards);
     let keeper = runtime.block_on(naming::keeper::Keeper::open(watched.config(), true))?;
     watched.place(&keeper.naming().sources);
-    runtime.block_on(control_plane(watched, source, writer, findings, keeper, signals, &stop))
+    runtime.block_on(control_plane(watched, packets, writer, findings, keeper, signals, &stop))
 }
 
 /// The findings as their book holds them, and who keeps it.
@@ -179,145 +184,15 @@ fn open_findings(settings: &Settings, alerts: Option<Arc<Dispatcher>>) -> anyhow
     })
 }
 
-fn open_source(
-    args: &Capture,
-    stop: &Arc<AtomicBool>,
-) -> Result<Box<dyn Source + Send>, SourceError> {
-    let buffer_bytes = args.buffer_mib << 20;
-    if let Some(interface) = &args.interface {
-        let live = Live::open(
-            &LiveOptions {
-                filter: args.bpf.clone(),
-                snap_bytes: args.snaplen_bytes,
-                buffer_bytes,
-                promiscuous: args.promiscuous,
-                ..LiveOptions::new(interface.clone())
-            },
-            wire::link_supported,
-            Arc::clone(stop),
-        )?;
-        info!(interface, "Capturing.");
-        return Ok(Box::new(live));
-    }
-    let options = MirrorOptions {
-        listen: args.listen.clone(),
-        receive_buffer_bytes: usize::try_from(buffer_bytes).unwrap_or(usize::MAX),
-        ..MirrorOptions::default()
-    };
-    let socket = MirrorSocket::open(&options, Arc::clone(stop))?;
-    for (address, buffer) in socket.listening() {
-        info!(%address, receive_buffer_bytes = buffer.granted, "Listening for mirrored packets.");
-    }
-    Ok(Box::new(socket))
-}
-
-/// Records that found no room, in front of the stage and behind it.
-struct Dropped {
-    here: u64,
-    later: Arc<AtomicU64>,
-}
-
-impl Dropped {
-    fn total(&self) -> u64 {
-        self.here.saturating_add(self.later.load(Ordering::Relaxed))
-    }
-}
-
-/// Reads until told to stop; live shards never wait for the writer.
-fn data_plane(
-    mut source: Box<dyn Source + Send>,
-    mut engine: Engine,
-    records: &mpsc::Sender<Emitted>,
-    periods: &mpsc::Sender<Closed>,
-    counters: &watch::Sender<Counters>,
-    reloads: &mut Reloads,
-    mut dropped: Dropped,
-) -> Result<(), SourceError> {
-    let mut closed = VecDeque::new();
-    let mut published = 0_u64;
-    let result = loop {
-        let mut emit = |emitted: Emitted| {
-            dropped.here += u64::from(records.try_send(emitted).is_err());
-        };
-        let now = match source.next() {
-            Ok(Input::Frame(frame)) => {
-                engine.frame(&frame, &mut emit);
-                frame.time
-            }
-            Ok(Input::Tick(now)) => {
-                engine.tick(now, &mut emit);
-                now
-            }
-            Ok(Input::End) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        if now.seconds() != published {
-            published = now.seconds();
-            reloads.take(&mut engine);
-            let now = publish(&engine, source.as_mut(), dropped.total(), reloads, counters);
-            close(&mut engine, &mut closed, &now);
-            // What finds no room is tried again in a second: metrics lose nothing when records do.
-            while !closed.is_empty()
-                && let Ok(room) = periods.try_reserve()
-            {
-                if let Some(period) = closed.pop_front() {
-                    room.send(period);
-                }
-            }
-        }
-    };
-    // The stage keeps reading until this side is gone, so the last records may wait for it.
-    engine.finish(&mut |emitted| {
-        dropped.here += u64::from(records.blocking_send(emitted).is_err());
-    });
-    let now = publish(&engine, source.as_mut(), dropped.total(), reloads, counters);
-    close(&mut engine, &mut closed, &now);
-    for period in closed {
-        // Nobody listens: there are no metrics.
-        let _gone = periods.blocking_send(period);
-    }
-    result
-}
-
-/// Takes the periods that are over from the engine.
-fn close(engine: &mut Engine, closed: &mut VecDeque<Closed>, counters: &Counters) {
-    let periods = engine.activity().into_iter();
-    closed.extend(periods.map(|activity| Closed {
-        shard: 0,
-        activity,
-        counters: counters.clone(),
-    }));
-    closed.drain(..closed.len().saturating_sub(CLOSED_PERIODS_MAX));
-}
-
-fn publish(
-    engine: &Engine,
-    source: &mut (dyn Source + Send),
-    dropped: u64,
-    reloads: &Reloads,
-    counters: &watch::Sender<Counters>,
-) -> Counters {
-    let now = Counters {
-        drops: source.drops(),
-        records_dropped: dropped,
-        config_reloads: reloads.taken(),
-        config_rejected: reloads.rejected(),
-        ..engine.counters()
-    };
-    counters.send_replace(now.clone());
-    now
-}
-
 async fn control_plane(
     mut watched: Watched,
-    source: Box<dyn Source + Send>,
+    packets: Sources,
     writer: Writer,
     findings: Kept,
     names: naming::keeper::Keeper,
     signals: Signals,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<u8> {
-    let engine = Engine::new(watched.engine());
     let (records_in, records) = mpsc::channel(RECORDS_QUEUED_MAX);
     let (counters_in, counters) = watch::channel(Counters::default());
     let (periods_in, periods) = mpsc::channel(publish::PERIODS_QUEUED_MAX);
@@ -326,7 +201,7 @@ async fn control_plane(
     let board = board(config, &counters, gauges, alerts.as_ref(), &writer);
     let (health, canary) = (board.health.clone(), board.canary.clone());
     tokio::spawn(health.clone().watch(counters.clone()));
-    let metrics = publish::start(config, periods, board).await?;
+    let metrics = publish::start(config, packets.shards(), periods, board).await?;
     let (written_in, to_write) = mpsc::channel(RECORDS_QUEUED_MAX);
     let dropped = Arc::<AtomicU64>::default();
     let heard = watched.config().inventory.heard_names;
@@ -343,11 +218,16 @@ async fn control_plane(
         canary,
     };
     let unwritten = writer.unwritten();
-    let mut reloads = watched.reloads();
-    let shard = std::thread::Builder::new().name("shard-0".to_owned()).spawn(move || {
-        let dropped = Dropped { here: 0, later: dropped };
-        data_plane(source, engine, &records_in, &periods_in, &counters_in, &mut reloads, dropped)
-    })?;
+    let common = Common {
+        records: records_in,
+        periods: periods_in,
+        dropped,
+        shown: Arc::new(Shown::new(&packets, counters_in)),
+        stop: Arc::clone(stop),
+    };
+    let shards = data_plane::start(packets, &watched.engine(), &common, || watched.reloads())?;
+    // What is left of it is the shards'.
+    drop(common);
     let staged =
         std::thread::Builder::new().name("stage".to_owned()).spawn(move || stage.work(records))?;
     let (done_in, mut written) = oneshot::channel();
@@ -374,12 +254,10 @@ async fn control_plane(
     metrics.await.context("the publisher of metrics died")?;
     let unwritten = unwritten.load(Ordering::Relaxed);
     tell(&counters.borrow(), unwritten, "Stopped.");
-    match shard.join() {
-        Ok(Ok(())) if unwritten == 0 => Ok(EXIT_OK),
-        Ok(Ok(())) => Ok(EXIT_INPUT),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => anyhow::bail!("the data plane died"),
+    for shard in shards {
+        shard.join().map_err(|_| anyhow::anyhow!("the data plane died"))??;
     }
+    Ok(if unwritten == 0 { EXIT_OK } else { EXIT_INPUT })
 }
 
 /// What the control plane looks after while the sensor runs.
@@ -449,6 +327,21 @@ impl Supervision<'_> {
     fn tell(&self, message: &'static str) {
         tell(&self.counters.borrow(), self.unwritten.load(Ordering::Relaxed), message);
     }
+}
+
+/// What the bounds mean, before they are met.
+fn tell_bounds(settings: &engine::Settings, shards: usize) {
+    let flows_max = settings.limits.flows_max.saturating_mul(shards);
+    let deciding_bytes_max = settings.session_bytes_max.saturating_mul(shards);
+    let bytes_max = flows_max.saturating_mul(Engine::FLOW_BYTES);
+    let memory_mib_max = bytes_max.saturating_add(deciding_bytes_max.saturating_mul(2)) >> 20;
+    info!(
+        shards,
+        flows_max,
+        flow_bytes = Engine::FLOW_BYTES,
+        memory_mib_max,
+        "Bounds: flows of all shards, and the memory that they and what is known of them may take."
+    );
 }
 
 /// What the sensor says of itself.

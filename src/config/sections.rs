@@ -82,9 +82,15 @@ pub struct Capture {
     pub snaplen_bytes: u32,
     /// Whether the interface is put into promiscuous mode.
     pub promiscuous: bool,
-    /// Kernel buffer, in MiB.
+    /// Kernel buffer, in MiB, of all shards together.
     #[schemars(range(min = 1, max = 2047))]
     pub buffer_mib: u32,
+    /// Threads that read and decide, each with flows of its own; 0: as many as there are processors.
+    #[schemars(range(max = 64))]
+    pub shards: u16,
+    /// How long the kernel looks at the network card for datagrams before a wait sleeps, in microseconds; 0: not at all.
+    #[schemars(range(max = 10_000))]
+    pub busy_poll_us: u32,
 }
 
 impl Default for Capture {
@@ -96,6 +102,8 @@ impl Default for Capture {
             snaplen_bytes: 65_535,
             promiscuous: false,
             buffer_mib: 32,
+            shards: 0,
+            busy_poll_us: 0,
         }
     }
 }

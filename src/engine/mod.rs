@@ -8,9 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod answered;
+mod batch;
 mod books;
 mod candidates;
 mod choose;
+mod front;
+mod many;
 mod measure;
 mod places;
 mod publish;
@@ -25,6 +28,10 @@ mod trace;
 use std::{collections::VecDeque, sync::LazyLock};
 
 use answered::Answered;
+pub use batch::Batch;
+pub use front::Front;
+use many::Doorman;
+pub use many::{Given, Home, Order};
 
 pub use measure::{Excluded, Measure};
 use measure::{Measured, Measurer};
@@ -34,7 +41,7 @@ pub use report::RecordContext;
 pub use scopes::{Placed, ScopeRule, Scopes, vni};
 use session::{Close, Context, Session};
 pub use summary::{Stage, Summary};
-pub use trace::{TraceEvent, TraceStep};
+pub use trace::{TraceEvent, TraceFilter, TraceStep};
 
 use crate::{
     counters::Counters,
@@ -44,8 +51,8 @@ use crate::{
     },
     metrics::Activity,
     model::{
-        Answer, Endpoint, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp,
-        Transport, record::Record, time::NS_PER_S,
+        Answer, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp, Transport,
+        record::Record, time::NS_PER_S,
     },
     wire::{Decoder, Usual},
 };
@@ -83,27 +90,6 @@ impl Default for Settings {
     }
 }
 
-/// Which flows `explain` wants: each endpoint given must be one of the flow's.
-#[derive(Clone, Debug, Default)]
-pub struct TraceFilter {
-    /// Addresses, ports or both.
-    pub ends: Vec<(Option<std::net::IpAddr>, Option<u16>)>,
-}
-
-impl TraceFilter {
-    /// Whether the flow between `a` and `b` is wanted.
-    pub fn matches(&self, a: Endpoint, b: Endpoint) -> bool {
-        let fits = |end: &(Option<std::net::IpAddr>, Option<u16>), e: Endpoint| {
-            end.0.is_none_or(|ip| ip == e.ip()) && end.1.is_none_or(|port| port == e.port())
-        };
-        match self.ends.as_slice() {
-            [] => true,
-            [one] => fits(one, a) || fits(one, b),
-            [one, two, ..] => fits(one, a) && fits(two, b) || fits(one, b) && fits(two, a),
-        }
-    }
-}
-
 /// What an engine gives: a record, and its steps if traced.
 #[derive(Debug)]
 pub struct Emitted {
@@ -113,6 +99,8 @@ pub struct Emitted {
     pub steps: Vec<TraceStep>,
     /// What name services answered before it.
     pub answers: Vec<NamedAddress>,
+    /// Number of the packet that began its flow.
+    pub began: u64,
 }
 
 /// One shard: from frames to records.
@@ -120,6 +108,8 @@ pub struct Emitted {
 pub struct Engine {
     decoder: Decoder,
     shard: Shard,
+    /// Where there are other shards.
+    doorman: Option<Doorman>,
 }
 
 /// All but the decoder, which lends the segments.
@@ -133,6 +123,8 @@ struct Shard {
     /// Vantages met lately, with their scopes.
     places: Places,
     counters: Counters,
+    /// Number of the packet at hand.
+    packet: u64,
     /// Sessions in order of their beginning, for the memory bound.
     begun: VecDeque<(FlowId, u64)>,
     /// Sessions whose handshake is over, in the order in which that was seen, and when it was.
@@ -200,6 +192,7 @@ impl Engine {
             vantages: VantageTable::default(),
             places: Places::default(),
             counters: Counters::default(),
+            packet: 0,
             begun: VecDeque::new(),
             taken: VecDeque::new(),
             sessions: 0,
@@ -214,7 +207,7 @@ impl Engine {
             answered: Answered::default(),
             settings,
         };
-        Self { decoder: Decoder::default(), shard }
+        Self { decoder: Decoder::default(), shard, doorman: None }
     }
 
     /// Takes one frame; records of flows that end by it, or by its time, go to `emit`.
@@ -223,15 +216,31 @@ impl Engine {
         shard.counters.frames += 1;
         shard.counters.frame_bytes += frame.bytes.len() as u64;
         shard.tick(frame.time, emit);
+        shard.packet = shard.counters.frames;
+        if let Some(doorman) = &self.doorman {
+            shard.packet = doorman.packet(shard.packet);
+        }
+        let doorman = self.doorman.as_mut();
         match self.decoder.straight(frame) {
             Some(straight) => {
+                if let Some(doorman) = doorman
+                    && doorman.doubts(frame.time)
+                    && doorman.take(shard.packet, shard.now, &straight.segment(frame.time), true)
+                {
+                    return;
+                }
                 if straight.usual().is_some_and(|segment| shard.move_on(frame.time, &segment)) {
                     return;
                 }
                 shard.segment(&straight.segment(frame.time));
             }
             None => match self.decoder.decode_any(frame) {
-                Ok(segment) => shard.segment(&segment),
+                Ok(segment) => {
+                    if doorman.is_some_and(|d| d.take(shard.packet, shard.now, &segment, false)) {
+                        return;
+                    }
+                    shard.segment(&segment);
+                }
                 Err(skip) => shard.counters.skipped.count(skip),
             },
         }
@@ -265,9 +274,14 @@ impl Engine {
             vantages_crowded_out: self.shard.vantages.crowded_out,
             answers_dropped: self.shard.answered.dropped,
             periods_dropped: self.shard.measurer.as_ref().map_or(0, Measurer::periods_dropped),
+            missteered: self.doorman.as_ref().map_or(0, |doorman| doorman.missteered),
+            handed_over: self.doorman.as_ref().map_or(0, |doorman| doorman.handed_over),
             ..self.shard.counters.clone()
         }
     }
+
+    /// Memory of one flow in the table, without what its session and its facts take.
+    pub const FLOW_BYTES: usize = FlowTable::<Data>::FLOW_BYTES;
 
     /// Flows alive.
     pub fn flows(&self) -> usize {
@@ -319,7 +333,8 @@ impl Shard {
         self.counters.segments += 1;
         let (key, forward) = self.key(scope, segment);
         let direction = usize::from(!forward);
-        let arrival = Arrival { key, direction, vantage, segment, guess };
+        let serial = self.packet;
+        let arrival = Arrival { key, direction, vantage, segment, guess, serial };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
         let Some(flow) = self.table.get_mut(id) else { return };
         self.counters.duplicates += u64::from(!flow.is_first_vantage(direction, vantage));
@@ -360,7 +375,7 @@ impl Shard {
     /// Lets the flow's session read a segment, and keeps the books of all sessions.
     fn work(&mut self, id: FlowId, direction: usize, vantage: VantageId, segment: &Segment<'_>) {
         self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
-        let packet = self.counters.frames;
+        let packet = self.packet;
         let Some(flow) = self.table.get_mut(id) else { return };
         let (a, b) = (flow.key.a, flow.key.b);
         let traced = self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b));
@@ -403,8 +418,9 @@ impl Shard {
                 continue;
             };
             flow.data.settled = false;
+            let began = flow.serial;
             let record = record(&self.settings, &self.vantages, flow, Some("settled"));
-            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take() });
+            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
         }
         if self.ended.is_empty() {
             return;
@@ -445,7 +461,7 @@ impl Shard {
         summary.reached.count(&mut self.counters);
         let record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
         self.counters.count_verdict(record.encryption);
-        emit(Emitted { record, steps, answers: self.answered.take() });
+        emit(Emitted { record, steps, answers: self.answered.take(), began: flow.serial });
     }
 
     /// Live: a record for every flow that settled or moved data since its last one.
@@ -457,8 +473,9 @@ impl Shard {
                 continue;
             }
             let event = if settled { "settled" } else { "update" };
+            let began = flow.serial;
             let record = record(&self.settings, &self.vantages, flow, Some(event));
-            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take() });
+            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
         }
     }
 }

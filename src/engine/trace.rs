@@ -2,8 +2,29 @@
 
 use crate::{
     detect::{DETECTORS, Facts},
-    model::{Encryption, PlaintextReason, Side, Timestamp},
+    model::{Encryption, Endpoint, PlaintextReason, Side, Timestamp},
 };
+
+/// Which flows `explain` wants: each endpoint given must be one of the flow's.
+#[derive(Clone, Debug, Default)]
+pub struct TraceFilter {
+    /// Addresses, ports or both.
+    pub ends: Vec<(Option<std::net::IpAddr>, Option<u16>)>,
+}
+
+impl TraceFilter {
+    /// Whether the flow between `a` and `b` is wanted.
+    pub fn matches(&self, a: Endpoint, b: Endpoint) -> bool {
+        let fits = |end: &(Option<std::net::IpAddr>, Option<u16>), e: Endpoint| {
+            end.0.is_none_or(|ip| ip == e.ip()) && end.1.is_none_or(|port| port == e.port())
+        };
+        match self.ends.as_slice() {
+            [] => true,
+            [one] => fits(one, a) || fits(one, b),
+            [one, two, ..] => fits(one, a) && fits(two, b) || fits(one, b) && fits(two, a),
+        }
+    }
+}
 
 /// One step on the way to a verdict.
 #[derive(Clone, Debug)]

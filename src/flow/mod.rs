@@ -26,7 +26,7 @@ use crate::model::{FlowKey, Origin, Roles, Segment, Side, State, TcpHeader, Time
 pub struct Flow<T> {
     /// Scope and canonical 5-tuple.
     pub key: FlowKey,
-    /// Creation order, for stable output.
+    /// Number of the packet that began it: the order of creation, for stable output.
     pub serial: u64,
     /// First and last packet.
     pub first: Timestamp,
@@ -399,7 +399,7 @@ mod tests {
             let guess = |_: &Segment<'_>| (true, Roles::Guess);
             let vantage = VantageId(0);
             table.arrive(
-                &Arrival { key, direction: 0, vantage, segment: &segment, guess },
+                &Arrival { key, direction: 0, vantage, segment: &segment, guess, serial: 0 },
                 &mut ended,
             );
         };

@@ -59,6 +59,20 @@ pub struct TableCounters {
     pub port_reuse: u64,
 }
 
+impl TableCounters {
+    /// Adds what another table met.
+    pub const fn add(&mut self, other: &Self) {
+        self.flows += other.flows;
+        self.evicted += other.evicted;
+        self.scope_collision += other.scope_collision;
+        self.stray += other.stray;
+        self.siblings_crowded_out += other.siblings_crowded_out;
+        self.blind_resets += other.blind_resets;
+        self.copies_uncounted += other.copies_uncounted;
+        self.port_reuse += other.port_reuse;
+    }
+}
+
 /// One packet as the table needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'s, 'a> {
@@ -70,6 +84,8 @@ pub struct Arrival<'s, 'a> {
     pub vantage: VantageId,
     /// The segment.
     pub segment: &'s Segment<'a>,
+    /// What tells a flow that this packet begins from all others, growing.
+    pub serial: u64,
     /// First guess, asked for new flows only: is the sender the client, and how sure.
     pub guess: fn(&Segment<'_>) -> (bool, Roles),
 }
@@ -105,7 +121,6 @@ pub struct FlowTable<T> {
     wheel: Vec<u32>,
     /// Second up to which the wheel has turned.
     turned: Option<u64>,
-    serial: u64,
     /// What the table met.
     pub counters: TableCounters,
 }
@@ -152,7 +167,6 @@ impl<T: Default> FlowTable<T> {
             index: Index::default(),
             wheel,
             turned: None,
-            serial: 0,
             counters: TableCounters::default(),
         }
     }
@@ -219,6 +233,9 @@ impl<T: Default> FlowTable<T> {
         flow.is_some_and(|flow| is_over(&flow.data) && flow.move_on(next))
     }
 
+    /// Memory of one flow: its slot, and its entry in the index (IPv4, three quarters full).
+    pub const FLOW_BYTES: usize = size_of::<Slot<T>>() + (size_of::<(u128, u32)>() + 1) * 4 / 3;
+
     /// The flow at `id`.
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<T>> {
         self.slots.get_mut(index(id.0))?.flow.as_mut()
@@ -232,8 +249,12 @@ impl<T: Default> FlowTable<T> {
             return;
         }
         self.turned = Some(second);
+        let from = ended.len();
         for tick in turned + 1..=second.min(turned + WHEEL_SECONDS) {
             self.turn(tick, now, ended);
+        }
+        if let Some(ended) = ended.get_mut(from..) {
+            ended.sort_unstable_by_key(|flow| flow.serial);
         }
     }
 
@@ -332,8 +353,7 @@ impl<T: Default> FlowTable<T> {
         if self.free.is_empty() && self.slots.len() >= self.limits.flows_max {
             self.evict(ended);
         }
-        let flow = Flow::begin(arrival, self.serial);
-        self.serial += 1;
+        let flow = Flow::begin(arrival, arrival.serial);
         self.counters.flows += 1;
         let at = self.free.pop().unwrap_or_else(|| {
             let at = u32::try_from(self.slots.len()).unwrap_or(NIL - 1);

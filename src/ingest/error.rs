@@ -18,6 +18,14 @@ pub enum SourceError {
         /// The address asked for.
         address: SocketAddr,
     },
+    /// The kernel does not take the program that tells shards apart.
+    #[error("the kernel cannot steer {what} by the inner flow: {cause}")]
+    Steering {
+        /// What was to be steered.
+        what: String,
+        /// The kernel's answer.
+        cause: io::Error,
+    },
     /// libpcap does not understand the filter.
     #[error("the filter `{filter}` is not valid: {cause} (see `man pcap-filter`)")]
     BadFilter {

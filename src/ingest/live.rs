@@ -20,10 +20,15 @@ use nix::{
 };
 use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
-use super::{Drops, Input, LinkSupported, Source, SourceError, link::LinkType};
+use super::{
+    Drops, Input, LinkSupported, Source, SourceError,
+    link::LinkType,
+    steering::{Program, Sees},
+};
 use crate::{
     clock::now,
     model::{Frame, Link, Timestamp},
+    wire::steer,
 };
 
 /// What to capture.
@@ -68,11 +73,27 @@ pub struct Live {
     block_ms: u16,
     stop: Arc<AtomicBool>,
     state: State,
+    /// Of a fanout: which packets are its own, and since when it is given no others.
+    part: Option<(Part, Timestamp)>,
     /// A flood must not keep us from stopping: at most a ring's worth is drained.
     drain_bytes_left: u64,
     drops: Drops,
     /// libpcap's counters as last read; they are 32 bits wide and wrap.
     counted: (u32, u32),
+}
+
+/// One of several shards.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    seed: u32,
+    shards: usize,
+    shard: usize,
+}
+
+impl Part {
+    fn has(self, frame: &Frame<'_>) -> bool {
+        steer::shard(steer::frame(self.seed, frame), self.shards) == self.shard
+    }
 }
 
 /// Where the source stands.
@@ -119,10 +140,39 @@ impl Live {
             block_ms: options.block_ms,
             stop,
             state: State::Reading,
+            part: None,
             drain_bytes_left: u64::from(options.buffer_bytes),
             drops: Drops::default(),
             counted: (0, 0),
         })
+    }
+
+    /// Starts capturing for so many shards, each with its part of the buffer: the kernel gives each the flows that are
+    /// its own, by a hash with this seed.
+    pub fn open_shards(
+        options: &LiveOptions,
+        link_supported: LinkSupported,
+        shards: usize,
+        seed: u32,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Vec<Self>, SourceError> {
+        let parts = u32::try_from(shards.max(1)).unwrap_or(u32::MAX);
+        let options =
+            LiveOptions { buffer_bytes: (options.buffer_bytes / parts).max(1), ..options.clone() };
+        let open = |_| Self::open(&options, link_supported, Arc::clone(stop));
+        let mut all = (0..shards).map(open).collect::<Result<Vec<_>, _>>()?;
+        let handles: Vec<_> = all.iter().map(|live| live.capture.as_fd()).collect();
+        let steered = Program::new(Sees::Ip, seed, parts).steer_fanout(&handles);
+        steered.map_err(|cause| {
+            let what = format!("{} (packet fanout)", options.interface);
+            SourceError::Steering { what, cause }
+        })?;
+        // Until now all were given everything.
+        let time = now();
+        for (shard, live) in all.iter_mut().enumerate() {
+            live.part = Some((Part { seed, shards, shard }, time));
+        }
+        Ok(all)
     }
 
     /// What to give instead of reading, if anything.
@@ -175,7 +225,11 @@ impl Source for Live {
                     let bytes = u64::from(packet.header.caplen).max(1);
                     self.drain_bytes_left = self.drain_bytes_left.saturating_sub(bytes);
                 }
-                Ok(Input::Frame(frame(&packet, self.link)))
+                let frame = frame(&packet, self.link);
+                // Another shard was given it, too.
+                let foreign =
+                    self.part.is_some_and(|(part, from)| frame.time < from && !part.has(&frame));
+                Ok(if foreign { Input::Tick(frame.time) } else { Input::Frame(frame) })
             }
             Err(Error::TimeoutExpired) => {
                 self.state = match self.state {
@@ -197,7 +251,10 @@ impl Source for Live {
         if let Ok(stat) = self.capture.stats() {
             let (kernel, interface) = self.counted;
             self.drops.kernel += u64::from(stat.dropped.wrapping_sub(kernel));
-            self.drops.interface += u64::from(stat.if_dropped.wrapping_sub(interface));
+            // The interface's own count is the same for every shard.
+            if self.part.is_none_or(|(part, _)| part.shard == 0) {
+                self.drops.interface += u64::from(stat.if_dropped.wrapping_sub(interface));
+            }
             self.counted = (stat.dropped, stat.if_dropped);
         }
         self.drops

@@ -1,7 +1,7 @@
 //! The UDP socket of a traffic mirror target: VXLAN datagrams on port 4789 (RFC 7348), no privileges needed.
 //!
 //! Datagrams are received in batches with the kernel's timestamps (`SO_TIMESTAMPNS`) and its count of what it had to
-//! drop (`SO_RXQ_OVFL`).
+//! drop (`SO_RXQ_OVFL`). A socket on port 6081 takes GENEVE (RFC 8926), as a Gateway Load Balancer sends it.
 #![allow(
     clippy::disallowed_methods,
     reason = "edge: the system clock, and sysctl values for a message"
@@ -20,7 +20,9 @@ use std::{
 
 use nix::{
     errno::Errno,
+    getsockopt_impl, libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    setsockopt_impl, sockopt_impl,
     sys::{
         socket::{
             ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
@@ -31,11 +33,23 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Drops, Input, Source, SourceError};
+use super::{
+    Drops, Input, Source, SourceError,
+    steering::{Program, Sees},
+};
 use crate::{
     clock::now,
     model::{Frame, Link, Timestamp},
+    wire::steer,
 };
+
+sockopt_impl!(
+    /// `SO_BUSY_POLL`, in microseconds.
+    BusyPoll, Both, libc::SOL_SOCKET, libc::SO_BUSY_POLL, i32);
+
+mod proof;
+
+pub use proof::prove_steering;
 
 /// UDP port of VXLAN (RFC 7348 section 5).
 pub const VXLAN_PORT: u16 = 4789;
@@ -51,6 +65,9 @@ pub struct MirrorOptions {
     pub batch: usize,
     /// Most bytes kept of a datagram; what is cut shows in `wire_len`.
     pub datagram_bytes: usize,
+    /// How long the kernel looks at the network card for datagrams before a wait sleeps, in microseconds
+    /// (`SO_BUSY_POLL`): less delay for more processor. Zero: not at all.
+    pub busy_poll_us: u32,
 }
 
 impl Default for MirrorOptions {
@@ -61,6 +78,7 @@ impl Default for MirrorOptions {
             batch: BATCH_MAX,
             // AWS mirrors at most 8500 bytes of a packet, in networks of at most 9001.
             datagram_bytes: 9216,
+            busy_poll_us: 0,
         }
     }
 }
@@ -107,13 +125,52 @@ impl fmt::Debug for MirrorSocket {
 impl MirrorSocket {
     /// Opens the sockets. When `stop` is set, what they hold is still given, then [`Input::End`].
     pub fn open(options: &MirrorOptions, stop: Arc<AtomicBool>) -> Result<Self, SourceError> {
+        let listeners = listen(&options.listen, options.receive_buffer_bytes)?;
+        Ok(Self::of(listeners, options, stop))
+    }
+
+    /// Opens the sockets of so many shards, steered by the inner flow with this seed; each has its part of the buffer.
+    ///
+    /// Datagrams that come while this goes on may be at any of them.
+    pub fn open_shards(
+        options: &MirrorOptions,
+        shards: usize,
+        seed: u32,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Vec<Self>, SourceError> {
+        let buffer_bytes = options.receive_buffer_bytes / shards.max(1);
+        // Alone first: with SO_REUSEPORT two sensors would share a port, and each miss what the other gets.
+        let alone = listen(&options.listen, buffer_bytes)?;
+        let places: Vec<_> = alone.iter().map(|one| (one.address, one.hears)).collect();
+        drop(alone);
+        let mut of_shards: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+        for (address, hears) in places {
+            for listeners in &mut of_shards {
+                let listener = Listener::open(address, hears, buffer_bytes, true);
+                listeners.push(listener.map_err(|cause| refusal(address, cause))?);
+            }
+            let sees =
+                if address.port() == steer::GENEVE_PORT { Sees::Geneve } else { Sees::Vxlan };
+            let first = of_shards.first().and_then(|listeners| listeners.last());
+            let count = u32::try_from(shards).unwrap_or(u32::MAX);
+            if let Some(Listener { socket, .. }) = first {
+                let steered = Program::new(sees, seed, count).steer_group(socket);
+                steered
+                    .map_err(|cause| SourceError::Steering { what: address.to_string(), cause })?;
+            }
+        }
+        let source = |listeners| Self::of(listeners, options, Arc::clone(stop));
+        Ok(of_shards.into_iter().map(source).collect())
+    }
+
+    fn of(listeners: Vec<Listener>, options: &MirrorOptions, stop: Arc<AtomicBool>) -> Self {
         let batch = options.batch.clamp(1, BATCH_MAX);
         let datagram_bytes = options.datagram_bytes.clamp(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX);
-        let listeners = listen(&options.listen, options.receive_buffer_bytes)?;
         for listener in &listeners {
             listener.warn_of_small_buffer();
+            listener.poll_busily(options.busy_poll_us);
         }
-        Ok(Self {
+        Self {
             listeners,
             turn: 0,
             batch,
@@ -124,7 +181,7 @@ impl MirrorSocket {
             stop,
             drain_bytes_left: None,
             over: false,
-        })
+        }
     }
 
     /// The addresses listened on, with their receive buffers.
@@ -201,9 +258,10 @@ impl Source for MirrorSocket {
         let start = self.given * self.datagram_bytes;
         let Some(datagram) = self.received.get(self.given) else { return Ok(Input::End) };
         self.given += 1;
-        let Datagram { time, source, wire_len, captured } = *datagram;
+        let Datagram { time, source, geneve, wire_len, captured } = *datagram;
         let bytes = self.buffer.get(start..start + captured).unwrap_or_default();
-        Ok(Input::Frame(Frame { time, link: Link::Mirror { source }, wire_len, bytes }))
+        let link = if geneve { Link::MirrorGeneve { source } } else { Link::Mirror { source } };
+        Ok(Input::Frame(Frame { time, link, wire_len, bytes }))
     }
 
     fn drops(&mut self) -> Drops {
@@ -217,6 +275,7 @@ impl Source for MirrorSocket {
 struct Datagram {
     time: Timestamp,
     source: IpAddr,
+    geneve: bool,
     wire_len: u32,
     captured: usize,
 }
@@ -233,6 +292,7 @@ enum Hears {
 struct Listener {
     socket: Socket,
     address: SocketAddr,
+    hears: Hears,
     buffer: ReceiveBuffer,
     /// The kernel's drop count as last seen; it wraps.
     overflow: u32,
@@ -240,7 +300,13 @@ struct Listener {
 }
 
 impl Listener {
-    fn open(address: SocketAddr, hears: Hears, buffer_bytes: usize) -> io::Result<Self> {
+    /// `shared`: others of this program may be at the same address.
+    fn open(
+        address: SocketAddr,
+        hears: Hears,
+        buffer_bytes: usize,
+        shared: bool,
+    ) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -254,10 +320,11 @@ impl Listener {
         }
         // The kernel answers with twice what it took, the other half being for its own bookkeeping.
         let granted = socket.recv_buffer_size()? / 2;
+        socket.set_reuse_port(shared)?;
         socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         let buffer = ReceiveBuffer { asked: buffer_bytes, granted };
-        Ok(Self { socket, address, buffer, overflow: 0, drops: 0 })
+        Ok(Self { socket, address, hears, buffer, overflow: 0, drops: 0 })
     }
 
     fn warn_of_small_buffer(&self) {
@@ -271,6 +338,19 @@ impl Listener {
                 rmem_max = rmem_max.trim(),
                 "The receive buffer is smaller than asked: raise it with `sysctl -w \
                  net.core.rmem_max={asked}`, or bursts of mirrored packets will be dropped."
+            );
+        }
+    }
+
+    fn poll_busily(&self, busy_poll_us: u32) {
+        let time = i32::try_from(busy_poll_us).unwrap_or(i32::MAX);
+        if time > 0
+            && let Err(error) = setsockopt(&self.socket, BusyPoll, &time)
+        {
+            tracing::warn!(
+                address = %self.address,
+                %error,
+                "The kernel does not let this socket poll busily (capture.busy_poll_us): it takes CAP_NET_ADMIN."
             );
         }
     }
@@ -309,6 +389,7 @@ impl Listener {
             received.push(Datagram {
                 time: time.unwrap_or_else(now),
                 source: source(message.address),
+                geneve: self.address.port() == steer::GENEVE_PORT,
                 wire_len: u32::try_from(message.bytes).unwrap_or(u32::MAX),
                 captured: message.bytes.min(room),
             });
@@ -355,7 +436,8 @@ fn listen(addresses: &[SocketAddr], buffer_bytes: usize) -> Result<Vec<Listener>
         let beside = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
         let shared = addresses.iter().any(beside);
         let hears = if shared { Hears::OwnFamily } else { Hears::BothFamilies };
-        Listener::open(*address, hears, buffer_bytes).map_err(|cause| refusal(*address, cause))
+        Listener::open(*address, hears, buffer_bytes, false)
+            .map_err(|cause| refusal(*address, cause))
     };
     addresses.iter().map(open).collect()
 }
@@ -364,10 +446,11 @@ fn listen(addresses: &[SocketAddr], buffer_bytes: usize) -> Result<Vec<Listener>
 fn listen_everywhere(port: u16, buffer_bytes: usize) -> Result<Listener, SourceError> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    match Listener::open(both, Hears::BothFamilies, buffer_bytes) {
+    match Listener::open(both, Hears::BothFamilies, buffer_bytes, false) {
         Ok(listener) => Ok(listener),
         Err(cause) if is_no_ipv6(&cause) => {
-            Listener::open(v4, Hears::OwnFamily, buffer_bytes).map_err(|cause| refusal(v4, cause))
+            Listener::open(v4, Hears::OwnFamily, buffer_bytes, false)
+                .map_err(|cause| refusal(v4, cause))
         }
         Err(cause) => Err(refusal(both, cause)),
     }
@@ -401,176 +484,4 @@ const TICK_MS: u8 = 250;
 const RMEM_MAX: &str = "/proc/sys/net/core/rmem_max";
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        net::UdpSocket,
-        time::{Duration, Instant},
-    };
-
-    use super::*;
-
-    struct Bench {
-        mirror: MirrorSocket,
-        stop: Arc<AtomicBool>,
-        address: SocketAddr,
-    }
-
-    /// A mirror socket on a port of its own, unless this machine does not have such addresses.
-    fn bench(listen: &str, adjust: impl Fn(&mut MirrorOptions)) -> Option<Bench> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut options = MirrorOptions::default();
-        options.listen.push(listen.parse().unwrap());
-        options.receive_buffer_bytes = 256 * 1024;
-        adjust(&mut options);
-        let mirror = match MirrorSocket::open(&options, Arc::clone(&stop)) {
-            Ok(mirror) => mirror,
-            Err(SourceError::Bind { .. }) => return None,
-            Err(other) => panic!("{other}"),
-        };
-        let address = mirror.listening().next().unwrap().0;
-        Some(Bench { mirror, stop, address })
-    }
-
-    fn send(to: SocketAddr, datagrams: &[&[u8]]) {
-        let from = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
-        let sender = UdpSocket::bind(from).unwrap();
-        for datagram in datagrams {
-            sender.send_to(datagram, to).unwrap();
-        }
-    }
-
-    /// The frames up to the first tick or end: source, length on the wire, bytes.
-    fn take(mirror: &mut MirrorSocket) -> Vec<(IpAddr, u32, Vec<u8>)> {
-        let mut frames = Vec::new();
-        while let Input::Frame(frame) = mirror.next().unwrap() {
-            let Link::Mirror { source } = frame.link else { panic!("{:?}", frame.link) };
-            let age = now().since(frame.time);
-            assert!(age < 60_000_000_000, "{age}");
-            frames.push((source, frame.wire_len, frame.bytes.to_vec()));
-        }
-        frames
-    }
-
-    #[test]
-    fn gives_datagrams_of_both_families_in_order() {
-        let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        for (listen, to, source) in
-            [("127.0.0.1:0", v4, v4), ("[::1]:0", v6, v6), ("[::]:0", v6, v6), ("[::]:0", v4, v4)]
-        {
-            let Some(mut bench) = bench(listen, |options| options.batch = 3) else { continue };
-            let to = SocketAddr::new(to, bench.address.port());
-            send(to, &[b"one", b"", b"three", b"four", b"five"]);
-            let expected = [&b"one"[..], b"", b"three", b"four", b"five"]
-                .map(|bytes| (source, u32::try_from(bytes.len()).unwrap(), bytes.to_vec()));
-            assert_eq!(take(&mut bench.mirror), expected, "{listen} from {source}");
-        }
-    }
-
-    #[test]
-    fn a_datagram_that_is_too_long_is_cut_and_says_so() {
-        let Some(mut bench) = bench("127.0.0.1:0", |options| options.datagram_bytes = 100) else {
-            return;
-        };
-        send(bench.address, &[&[1; 9_000], &[2; 100]]);
-        let frames = take(&mut bench.mirror);
-        let shapes: Vec<_> = frames.iter().map(|(_, wire, bytes)| (*wire, bytes.clone())).collect();
-        assert_eq!(shapes, [(9_000, vec![1; 100]), (100, vec![2; 100])]);
-    }
-
-    #[test]
-    fn several_sockets_take_turns() {
-        let Some(mut bench) = bench("127.0.0.1:0", |options| {
-            options.listen.push("127.0.0.1:0".parse().unwrap());
-            options.batch = 1;
-        }) else {
-            return;
-        };
-        let addresses: Vec<_> = bench.mirror.listening().map(|(address, _)| address).collect();
-        send(addresses[0], &[b"a", b"a"]);
-        send(addresses[1], &[b"b", b"b"]);
-        let texts: Vec<_> = take(&mut bench.mirror).into_iter().map(|frame| frame.2).collect();
-        assert!(texts == [b"b", b"a", b"b", b"a"] || texts == [b"a", b"b", b"a", b"b"]);
-    }
-
-    #[test]
-    fn what_the_kernel_drops_is_counted() {
-        let Some(mut bench) = bench("127.0.0.1:0", |options| options.receive_buffer_bytes = 16_384)
-        else {
-            return;
-        };
-        // Frames without a drop count come first, between and after those with one.
-        let mut given = 0;
-        for _ in 0..3 {
-            send(bench.address, &[b"x"]);
-            given += take(&mut bench.mirror).len();
-            send(bench.address, &[&[0; 1_000][..]; 200]);
-            given += take(&mut bench.mirror).len();
-        }
-        send(bench.address, &[b"the count comes with the next datagram"]);
-        given += take(&mut bench.mirror).len();
-        let dropped = bench.mirror.drops().kernel;
-        assert!(dropped > 0);
-        assert_eq!(u64::try_from(given).unwrap() + dropped, 604);
-    }
-
-    #[test]
-    fn the_drop_count_wraps() {
-        let Some(mut bench) = bench("127.0.0.1:0", |options| options.receive_buffer_bytes = 16_384)
-        else {
-            return;
-        };
-        bench.mirror.listeners[0].overflow = u32::MAX - 9;
-        send(bench.address, &[&[0; 1_000][..]; 200]);
-        let first = take(&mut bench.mirror).len();
-        send(bench.address, &[b"x"]);
-        let given = first + take(&mut bench.mirror).len();
-        let dropped = usize::try_from(bench.mirror.drops().kernel).unwrap();
-        assert_eq!(dropped, 201 - given + 10);
-    }
-
-    #[test]
-    fn ticks_while_silent_and_stops_when_told() {
-        let Some(mut bench) = bench("127.0.0.1:0", |_| {}) else { return };
-        let started = Instant::now();
-        assert!(matches!(bench.mirror.next(), Ok(Input::Tick(_))));
-        assert!(started.elapsed() < Duration::from_secs(1));
-        send(bench.address, &[b"held", b"by", b"the kernel"]);
-        bench.stop.store(true, Ordering::Relaxed);
-        assert_eq!(take(&mut bench.mirror).len(), 3);
-        assert!(matches!(bench.mirror.next(), Ok(Input::End)));
-        send(bench.address, &[b"too late"]);
-        assert!(matches!(bench.mirror.next(), Ok(Input::End)));
-    }
-
-    #[test]
-    fn says_what_it_listens_on_and_what_is_wrong() {
-        let Some(bench) = bench("127.0.0.1:0", |_| {}) else { return };
-        let (address, buffer) = bench.mirror.listening().next().unwrap();
-        assert_ne!(address.port(), 0);
-        assert_eq!(buffer.asked, 256 * 1024);
-        assert!(buffer.granted > 0);
-        let open = |address: SocketAddr| {
-            let options = MirrorOptions { listen: vec![address], ..MirrorOptions::default() };
-            MirrorSocket::open(&options, Arc::default()).unwrap_err().to_string()
-        };
-        let taken = open(address);
-        assert!(taken.starts_with(&format!("UDP {address} is already in use: stop")), "{taken}");
-        let elsewhere = open("192.0.2.1:4789".parse().unwrap());
-        assert!(elsewhere.starts_with("cannot listen on UDP 192.0.2.1:4789: "), "{elsewhere}");
-    }
-
-    #[test]
-    fn listens_everywhere_and_for_each_family_alone() {
-        let listener = listen_everywhere(0, 65_536).unwrap();
-        assert!(listener.address.ip().is_unspecified());
-        let port = listener.address.port();
-        drop(listener);
-        let both = [(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
-        match listen(&both, 65_536) {
-            Ok(listeners) => assert_eq!(listeners.len(), 2),
-            Err(SourceError::Bind { cause, .. }) => assert!(is_no_ipv6(&cause), "{cause}"),
-            Err(other) => panic!("{other}"),
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,11 @@
 //! Linux: `Documentation/networking/filter.rst`, `socket(7)` (`SO_ATTACH_REUSEPORT_CBPF`), `packet(7)` (`PACKET_FANOUT`).
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, io, os::fd::AsFd};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use nix::{
     getsockopt_impl,
@@ -50,15 +54,15 @@ impl Program {
     }
 
     /// Joins packet sockets of one interface, bound already, to a fanout that this program steers.
-    pub fn steer_fanout(&mut self, sockets: &[&dyn AsFd]) -> io::Result<()> {
+    pub fn steer_fanout(&mut self, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
         let kind = PACKET_FANOUT_CBPF << 16;
         let mut group = kind | PACKET_FANOUT_FLAG_UNIQUEID << 16;
         for (at, socket) in sockets.iter().enumerate() {
-            setsockopt(&socket.as_fd(), Fanout, &group)?;
+            setsockopt(socket, Fanout, &group)?;
             if at == 0 {
                 // The kernel chose a number that no other sensor has.
-                group = kind | getsockopt(&socket.as_fd(), Fanout)? & 0xffff;
-                setsockopt(&socket.as_fd(), FanoutData, &self.program())?;
+                group = kind | getsockopt(socket, Fanout)? & 0xffff;
+                setsockopt(socket, FanoutData, &self.program())?;
             }
         }
         Ok(())

@@ -162,6 +162,25 @@ pub struct Counters {
     pub tunnel_fallbacks: u64,
 }
 
+impl Counters {
+    /// Adds what another decoder met.
+    pub const fn add(&mut self, other: &Self) {
+        let Self {
+            fragments_reassembled,
+            fragments_expired,
+            fragments_evicted,
+            segments_truncated,
+            tunnel_fallbacks,
+        } = other;
+        self.fragments_reassembled =
+            self.fragments_reassembled.saturating_add(*fragments_reassembled);
+        self.fragments_expired = self.fragments_expired.saturating_add(*fragments_expired);
+        self.fragments_evicted = self.fragments_evicted.saturating_add(*fragments_evicted);
+        self.segments_truncated = self.segments_truncated.saturating_add(*segments_truncated);
+        self.tunnel_fallbacks = self.tunnel_fallbacks.saturating_add(*tunnel_fallbacks);
+    }
+}
+
 /// Turns frames into segments. Holds the bounded state of IP fragments.
 #[derive(Debug, Default)]
 pub struct Decoder {

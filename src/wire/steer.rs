@@ -9,12 +9,7 @@
 
 use std::net::IpAddr;
 
-use super::{
-    geneve,
-    ip::number,
-    link::kind,
-    tunnel, vxlan,
-};
+use super::{geneve, ip::number, link::kind, tunnel, vxlan};
 use crate::{
     bytes::{Cursor, Short},
     model::{Frame, Link, Segment, Transport},

@@ -3,6 +3,8 @@
 //! Nearly all mirrored frames are of this kind. Anything odd is left to [`Decoder::decode`](super::Decoder::decode)'s loop,
 //! which the tests hold this against.
 
+use std::net::IpAddr;
+
 use super::{
     Trail, geneve,
     ip::{self, Addresses, Packet, number},
@@ -72,6 +74,28 @@ fn innermost(packet: Packet<'_>, vantage: Option<Vantage>) -> Option<Straight<'_
         return None;
     }
     Some(Straight { vantage, transport, packet, content })
+}
+
+impl Usual {
+    /// A segment as integers, where that tells all of it.
+    pub fn of(segment: &Segment<'_>) -> Option<Self> {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (segment.src.ip(), segment.dst.ip()) else {
+            return None;
+        };
+        let whole =
+            u32::try_from(segment.payload.len()).is_ok_and(|len| len == segment.payload_len);
+        if segment.endpoint_id != 0 || !whole {
+            return None;
+        }
+        Some(Self {
+            vantage: segment.vantage,
+            src: (src.to_bits(), segment.src.port()),
+            dst: (dst.to_bits(), segment.dst.port()),
+            tcp: segment.tcp?,
+            payload_len: segment.payload_len,
+            ip_len: segment.ip_len,
+        })
+    }
 }
 
 impl<'a> Straight<'a> {

@@ -114,7 +114,8 @@ fn what_the_usual_stack_holds_is_steered_to_its_own_shard() {
 fn tags_are_looked_behind_and_fragments_go_by_their_addresses() {
     let frame = |tags: &[u8], fragment: [u8; 2], ports: [u8; 4]| {
         let mac = [2; 12];
-        let ip = [0x45, 0, 0, 60, 0, 9, fragment[0], fragment[1], 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let ip =
+            [0x45, 0, 0, 60, 0, 9, fragment[0], fragment[1], 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         [&[8, 0, 0, 0, 0, 0, 7, 0], &mac[..], tags, &[8, 0], &ip, &ports, &[0; 36]].concat()
     };
     let program = Program::new(Sees::Vxlan, SEED, 1 << 30);
