@@ -137,7 +137,7 @@ impl Header {
                 let documents = cursor.u32_le()?;
                 need(documents <= DOCUMENTS_MAX)?;
                 if documents == 0 {
-                    return need(self.left(cursor) == 0);
+                    return need(self.length == cursor.at());
                 }
                 // Small numbers look like an answer of empty documents; servers always say something in it.
                 let mut ahead = *cursor;

@@ -172,5 +172,7 @@ fn small_numbers_are_no_answer_of_empty_documents() {
     let numbers = |list: &[u32]| list.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
     let empty = numbers(&[200, 3, 9, 1, 8, 0, 0, 0, 2, 5, 0, 7]);
     assert!(!matches(probe_side(&Mongodb, S, &empty)));
+    let short = numbers(&[33, 3, 15, 1, 12, 12, 111, 175, 0, 0, 3]);
+    assert!(!matches(probe_side(&Mongodb, S, &short)), "its fields alone take 36 bytes");
     assert!(matches(probe_side(&Mongodb, S, &greeting())));
 }
