@@ -61,6 +61,10 @@ pub struct Counters {
     pub config_reloads: u64,
     /// New configurations that were not in order, and changed nothing.
     pub config_rejected: u64,
+    /// Segments let go because more came than could be taken, of flows of which only the counters would have moved.
+    pub shed: u64,
+    /// Their payload, in bytes.
+    pub shed_bytes: u64,
     /// Segments that the kernel gave to the wrong shard.
     pub missteered: u64,
     /// Segments that a shard handed to the one that owns their flow.
@@ -148,6 +152,8 @@ impl Counters {
         self.answers_dropped += other.answers_dropped;
         self.periods_dropped += other.periods_dropped;
         self.records_dropped += other.records_dropped;
+        self.shed += other.shed;
+        self.shed_bytes += other.shed_bytes;
         self.missteered += other.missteered;
         self.handed_over += other.handed_over;
         self.handed_dropped += other.handed_dropped;
@@ -190,6 +196,8 @@ impl Counters {
             ("answers_dropped", self.answers_dropped),
             ("periods_dropped", self.periods_dropped),
             ("records_dropped", self.records_dropped),
+            ("shed", self.shed),
+            ("shed_bytes", self.shed_bytes),
             ("missteered", self.missteered),
             ("handed_over", self.handed_over),
             ("handed_dropped", self.handed_dropped),

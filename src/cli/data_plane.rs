@@ -264,7 +264,7 @@ struct Shard {
 impl Shard {
     /// Reads a source of its own until that ends.
     fn read(&mut self, mut source: Reading, inbox: &Receiver<Batch>) -> Result<(), SourceError> {
-        let mut turn = 0_u32;
+        let (mut turn, mut load) = (0_u32, Load::default());
         let result = loop {
             let records = &self.common.records;
             let dropped = &mut self.dropped;
@@ -286,6 +286,8 @@ impl Shard {
             turn = turn.wrapping_add(1);
             if idle || turn.is_multiple_of(EXCHANGE_AFTER) {
                 self.exchange(inbox);
+                load.look(now, idle, &mut || source.drops().kernel);
+                self.engine.set_overloaded(load.is_too_much());
             }
             if now.seconds() != self.second {
                 self.second = now.seconds();
@@ -415,6 +417,45 @@ impl Shard {
     }
 }
 
+/// Whether more comes than can be taken: packets wait long to be read, or are lost before.
+#[derive(Debug, Default)]
+struct Load {
+    looks: u32,
+    kernel_drops: u64,
+    /// When packets were last late, or lost.
+    heavy: Option<Timestamp>,
+    too_much: bool,
+}
+
+impl Load {
+    /// Looks at the packet read last, and now and then at what the kernel dropped.
+    fn look(&mut self, packet: Timestamp, idle: bool, drops: &mut dyn FnMut() -> u64) {
+        let now = now();
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(DROPS_AFTER) || idle {
+            let before = std::mem::replace(&mut self.kernel_drops, drops());
+            if self.kernel_drops > before {
+                self.heavy = Some(now);
+            }
+        }
+        if !idle && now.since(packet) > LATE_NS {
+            self.heavy = Some(now);
+        }
+        let too_much = self.heavy.is_some_and(|heavy| now.since(heavy) < CALM_NS);
+        if too_much && !self.too_much {
+            tracing::warn!(
+                "More packets come than can be taken: of flows already decided only a sample is counted \
+                 (capture.shed_keep_one_in)."
+            );
+        }
+        self.too_much = too_much;
+    }
+
+    const fn is_too_much(&self) -> bool {
+        self.too_much
+    }
+}
+
 /// Of a shard that does not read.
 struct NoSource;
 
@@ -430,6 +471,12 @@ const HANDED_OVER_MAX: usize = 64;
 const EXCHANGE_AFTER: u32 = 64;
 /// How long a shard that has stopped waits for what the others may still have for it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Looks at the load between looks at what the kernel dropped.
+const DROPS_AFTER: u32 = 64;
+/// Packets that waited this long are late: more than a ring's block is held back.
+const LATE_NS: u64 = 300_000_000;
+/// So long without a late or lost packet, and all are taken again.
+const CALM_NS: u64 = 2_000_000_000;
 /// How often a shard without packets looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
 const ANSWERS_WAITING_MAX: usize = 4096;

@@ -115,7 +115,14 @@ impl Watched {
         let settings = args::engine(config, None);
         let scopes = settings.scopes.with_placed(Arc::clone(&self.placed));
         let session_bytes_max = settings.session_bytes_max / self.shards.max(1);
-        engine::Settings { scopes, update_ns, measure, session_bytes_max, ..settings }
+        engine::Settings {
+            scopes,
+            update_ns,
+            measure,
+            session_bytes_max,
+            shed_keep_one_in: config.capture.shed_keep_one_in,
+            ..settings
+        }
     }
 
     /// Copies of these mirror sources that no rule places are in the scope of their VPC from now on.

@@ -88,6 +88,10 @@ pub struct Capture {
     /// Threads that read and decide, each with flows of its own; 0: as many as there are processors.
     #[schemars(range(max = 64))]
     pub shards: u16,
+    /// When packets come faster than they can be taken, one in so many is kept of those that only move the counters of
+    /// flows already decided; 0: all are kept, and what is too much is lost at random.
+    #[schemars(range(max = 1024))]
+    pub shed_keep_one_in: u32,
     /// How long the kernel looks at the network card for datagrams before a wait sleeps, in microseconds; 0: not at all.
     #[schemars(range(max = 10_000))]
     pub busy_poll_us: u32,
@@ -103,6 +107,7 @@ impl Default for Capture {
             promiscuous: false,
             buffer_mib: 32,
             shards: 0,
+            shed_keep_one_in: 8,
             busy_poll_us: 0,
         }
     }

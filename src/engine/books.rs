@@ -87,6 +87,7 @@ impl Shard {
         };
         let before = flow.data.session_bytes;
         let closed = close(flow, why);
+        self.shed.note(flow, false);
         if closed {
             self.sessions -= 1;
             self.account(before, 0);

@@ -113,6 +113,9 @@ impl Engine {
                 give((packet, false, emitted.began), Given::Record(emitted));
             });
             let Some(segment) = segment else { continue };
+            if shard.shed.is_on() && shard.shed.lets_go(&segment) {
+                continue;
+            }
             if Usual::of(&segment).is_some_and(|usual| shard.move_on(segment.time, &usual)) {
                 continue;
             }
@@ -125,6 +128,16 @@ impl Engine {
                 give((packet, true, 0), Given::Answers(answers));
             }
         }
+    }
+
+    /// Whether packets come faster than they can be taken: then most of those that only move counters are let go.
+    pub const fn set_overloaded(&mut self, overloaded: bool) {
+        self.shard.shed.set_overloaded(overloaded);
+    }
+
+    /// Whether packets are let go.
+    pub const fn sheds(&self) -> bool {
+        self.shard.shed.is_on()
     }
 
     /// What belongs to other shards, for [`Self::take`] of theirs.

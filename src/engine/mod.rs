@@ -13,6 +13,7 @@ mod books;
 mod candidates;
 mod choose;
 mod front;
+mod guess;
 mod many;
 mod measure;
 mod places;
@@ -21,15 +22,17 @@ mod reconfigure;
 mod report;
 mod scopes;
 mod session;
+mod shed;
 mod summary;
 mod texture;
 mod trace;
 
-use std::{collections::VecDeque, sync::LazyLock};
+use std::collections::VecDeque;
 
 use answered::Answered;
 pub use batch::Batch;
 pub use front::Front;
+use guess::guess;
 use many::Doorman;
 pub use many::{Given, Home, Order};
 
@@ -40,15 +43,13 @@ use publish::{Published, last_record, record};
 pub use report::RecordContext;
 pub use scopes::{Placed, ScopeRule, Scopes, vni};
 use session::{Close, Context, Session};
+use shed::{Shed, Standing};
 pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceFilter, TraceStep};
 
 use crate::{
     counters::Counters,
-    detect::DETECTORS,
-    flow::{
-        Arrival, Flow, FlowId, FlowTable, Limits, NextSegment, VantageId, VantageTable, first_guess,
-    },
+    flow::{Arrival, Flow, FlowId, FlowTable, Limits, NextSegment, VantageId, VantageTable},
     metrics::Activity,
     model::{
         Answer, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp, Transport,
@@ -74,6 +75,8 @@ pub struct Settings {
     pub measure: Option<Measure>,
     /// Record every step of flows that match, for `explain`.
     pub traced: Option<TraceFilter>,
+    /// Of the packets that only move counters, one in so many is kept while there are too many; zero: all.
+    pub shed_keep_one_in: u32,
 }
 
 impl Default for Settings {
@@ -86,6 +89,7 @@ impl Default for Settings {
             update_ns: None,
             measure: None,
             traced: None,
+            shed_keep_one_in: 0,
         }
     }
 }
@@ -140,6 +144,7 @@ struct Shard {
     updated: Option<Timestamp>,
     measurer: Option<Measurer>,
     answered: Answered,
+    shed: Shed,
 }
 
 /// What the engine keeps with a flow.
@@ -158,6 +163,8 @@ struct Data {
     settled: bool,
     /// The session's handshake is over.
     taken: bool,
+    /// How it stands when load is shed.
+    standing: Standing,
 }
 
 #[derive(Debug, Default)]
@@ -205,6 +212,7 @@ impl Engine {
             retired: Vec::new(),
             measurer: settings.measure.as_ref().map(Measurer::new),
             answered: Answered::default(),
+            shed: Shed::new(settings.shed_keep_one_in),
             settings,
         };
         Self { decoder: Decoder::default(), shard, doorman: None }
@@ -223,6 +231,9 @@ impl Engine {
         let doorman = self.doorman.as_mut();
         match self.decoder.straight(frame) {
             Some(straight) => {
+                if shard.shed.is_on() && shard.shed.lets_go(&straight.segment(frame.time)) {
+                    return;
+                }
                 if let Some(doorman) = doorman
                     && doorman.doubts(frame.time)
                     && doorman.take(shard.packet, shard.now, &straight.segment(frame.time), true)
@@ -274,6 +285,8 @@ impl Engine {
             vantages_crowded_out: self.shard.vantages.crowded_out,
             answers_dropped: self.shard.answered.dropped,
             periods_dropped: self.shard.measurer.as_ref().map_or(0, Measurer::periods_dropped),
+            shed: self.shard.shed.segments,
+            shed_bytes: self.shard.shed.bytes,
             missteered: self.doorman.as_ref().map_or(0, |doorman| doorman.missteered),
             handed_over: self.doorman.as_ref().map_or(0, |doorman| doorman.handed_over),
             ..self.shard.counters.clone()
@@ -337,6 +350,7 @@ impl Shard {
         let arrival = Arrival { key, direction, vantage, segment, guess, serial };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
         let Some(flow) = self.table.get_mut(id) else { return };
+        self.shed.note(flow, false);
         self.counters.duplicates += u64::from(!flow.is_first_vantage(direction, vantage));
         // Of a flow that has told all it could only the counters move on.
         let unwritten = flow.data.settled && self.settings.update_ns.is_some();
@@ -388,6 +402,7 @@ impl Shard {
             let scope = self.settings.scopes.name(flow.key.scope);
             self.answered.add(scope, client.ip(), segment.time, answers);
         }
+        self.shed.note(flow, false);
         let (settled, taken) = (flow.data.settled, flow.data.taken && !taken_before);
         let (after, now_watched) =
             (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
@@ -419,7 +434,8 @@ impl Shard {
             };
             flow.data.settled = false;
             let began = flow.serial;
-            let record = record(&self.settings, &self.vantages, flow, Some("settled"));
+            let mut record = record(&self.settings, &self.vantages, flow, Some("settled"));
+            self.shed.mark(&mut record);
             emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
         }
         if self.ended.is_empty() {
@@ -442,6 +458,7 @@ impl Shard {
     /// Writes the last record of a flow.
     fn end(&mut self, mut flow: Flow<Data>, emit: &mut dyn FnMut(Emitted)) {
         let before = flow.data.session_bytes;
+        self.shed.note(&mut flow, true);
         if let Work::Settled(settled) = &flow.data.work {
             self.settled_bytes = self.settled_bytes.saturating_sub(settled.bytes);
         }
@@ -459,7 +476,8 @@ impl Shard {
             _ => (Summary::default(), Vec::new()),
         };
         summary.reached.count(&mut self.counters);
-        let record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
+        let mut record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
+        self.shed.mark(&mut record);
         self.counters.count_verdict(record.encryption);
         emit(Emitted { record, steps, answers: self.answered.take(), began: flow.serial });
     }
@@ -474,7 +492,8 @@ impl Shard {
             }
             let event = if settled { "settled" } else { "update" };
             let began = flow.serial;
-            let record = record(&self.settings, &self.vantages, flow, Some(event));
+            let mut record = record(&self.settings, &self.vantages, flow, Some(event));
+            self.shed.mark(&mut record);
             emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
         }
     }
@@ -574,18 +593,3 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
 
 /// Packet times further apart than this are no pause but another clock, or files out of order.
 const TIME_JUMP_NS: u64 = 3600 * NS_PER_S;
-
-/// Who is the client, by the ports of a flow's first packet.
-fn guess(segment: &Segment<'_>) -> (bool, Roles) {
-    first_guess(segment.src, segment.dst, is_service)
-}
-
-/// Whether a port is a usual one of any protocol we know.
-fn is_service(port: u16) -> bool {
-    static PORTS: LazyLock<Vec<u16>> = LazyLock::new(|| {
-        let mut ports: Vec<u16> = DETECTORS.iter().flat_map(|d| d.info().ports).copied().collect();
-        ports.sort_unstable();
-        ports
-    });
-    PORTS.binary_search(&port).is_ok()
-}

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::{geneve, ip::number, link::kind, tunnel, vxlan};
 use crate::{
     bytes::{Cursor, Short},
-    model::{Frame, Link, Segment, Transport},
+    model::{Endpoint, Frame, Link, Segment, Transport},
 };
 
 /// Seed of sources that must give the same shards each time.
@@ -51,16 +51,20 @@ pub fn shard(hash: u32, shards: usize) -> usize {
     usize::try_from(hash).ok().and_then(|hash| hash.checked_rem(shards)).unwrap_or(0)
 }
 
+/// Hash of two ends.
+pub fn ends(seed: u32, a: Endpoint, b: Endpoint) -> u32 {
+    let ports = u32::from(a.port()).wrapping_add(u32::from(b.port()));
+    mix(seed, words(a.ip()).wrapping_add(words(b.ip())), ports)
+}
+
 /// Hash of a segment's ends.
 pub fn segment(seed: u32, segment: &Segment<'_>) -> u32 {
-    let sum = words(segment.src.ip()).wrapping_add(words(segment.dst.ip()));
-    let ports = match segment.transport {
-        Transport::Tcp | Transport::Udp => {
-            u32::from(segment.src.port()).wrapping_add(u32::from(segment.dst.port()))
+    match segment.transport {
+        Transport::Tcp | Transport::Udp => ends(seed, segment.src, segment.dst),
+        Transport::Esp => {
+            mix(seed, words(segment.src.ip()).wrapping_add(words(segment.dst.ip())), 0)
         }
-        Transport::Esp => 0,
-    };
-    mix(seed, sum, ports)
+    }
 }
 
 /// Hash of what the kernel sees of a frame; zero where it sees nothing it knows.
