@@ -16,7 +16,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, watch};
@@ -294,10 +294,15 @@ impl Shard {
                 self.every_second(source.as_mut());
             }
         };
+        if result.is_err() {
+            // The others stop, too, so that what they hand over comes to an end.
+            self.common.stop.store(true, Ordering::Relaxed);
+        }
         self.hand_over();
         self.outboxes.clear();
-        // Others may still have something for us; what never comes to an end here would keep them all.
-        while let Ok(batch) = inbox.recv_timeout(LAST_WAIT) {
+        let deadline = Instant::now() + LAST_WAIT;
+        while let Ok(batch) = inbox.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             self.take(&batch);
         }
         self.finish(source.as_mut());
@@ -469,8 +474,8 @@ impl Source for NoSource {
 const HANDED_OVER_MAX: usize = 64;
 /// Packets between looks at what others handed over; an idle shard looks at every tick.
 const EXCHANGE_AFTER: u32 = 64;
-/// How long a shard that has stopped waits for what the others may still have for it.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How long a shard that has stopped waits for what the others may still have for it: they read what the kernel holds.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 /// Looks at the load between looks at what the kernel dropped.
 const DROPS_AFTER: u32 = 64;
 /// Packets that waited this long are late: more than a ring's block is held back.
