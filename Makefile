@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help demo build quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke lab lab-check lab-deploy deploy-check deps-build deps-test clean
+.PHONY: help demo build built quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke lab lab-check lab-deploy deploy-check deps-build deps-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,7 +19,7 @@ quick: fmt ## the fast loop: format, lint, unit tests and captures without live 
 	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
 	$(CARGO) test --no-default-features
 
-test: deps-test fmt lint doc deny unit fuzz-smoke bench-smoke lab-check deploy-check ## everything CI runs
+test: deps-test fmt lint doc deny unit fuzz-smoke bench-smoke lab-check deploy-check lab-deploy ## everything CI runs
 
 fmt: ## formatting, detectors included (declared in a macro, so rustfmt does not find them)
 	$(CARGO) fmt --check
@@ -54,11 +54,15 @@ lab: ## remake captures/ from real servers in network namespaces (root)
 lab-check: ## captures against their stated truth, by an independent decoder
 	tests/lab/lab.py --check
 
-lab-deploy: ## the whole chain in network namespaces, alarms in an emulator (root; two minutes)
-	$(SUDO) tests/deploy/chain.py target/debug/cleartap
+lab-deploy: deps-test built ## the whole chain in network namespaces, alarms in an emulator (root; half a minute)
+	$(SUDO) timeout --kill-after=10 1200 tests/deploy/chain.py target/debug/cleartap
 
-deploy-check: ## templates, dashboards, units: linted, scanned, and the stack deployed into emulators
-	tests/deploy/check.sh
+deploy-check: deps-test built ## templates, dashboards, units: linted, scanned, and the stack deployed into emulators
+	tests/deploy/check.sh target/debug/cleartap
+
+# The sensor with all features, as the tests build it: `cargo build` would choose other features of what it is built from.
+built:
+	$(CARGO) test --quiet --all-features --no-run --test suite
 
 deps-build:
 	@.ci/deps.sh build

@@ -120,7 +120,7 @@ fn interfaces_of_a_whole_account_are_kept_mirrored() {
     if !Moto::is_installed() {
         return skip(NAME, "moto is not installed");
     }
-    // The emulator takes minutes for a thousand.
+    // The emulator takes a minute and more for 1,200.
     let count = setting("CLEARTAP_INTERFACES").unwrap_or(130);
     let account = Account::new().unwrap();
     let sources = account.instances(u32::try_from(count).unwrap(), "m7i.large", "yes");
