@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help demo build built quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke lab lab-check lab-deploy deploy-check deps-build deps-test clean
+.PHONY: help deb deb-check deps-deb demo build built quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke lab lab-check lab-deploy deploy-check deps-build deps-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,12 @@ lab-deploy: deps-test built ## the whole chain in network namespaces, alarms in 
 deploy-check: deps-test built ## templates, dashboards, units: linted, scanned, and the stack deployed into emulators
 	tests/deploy/check.sh target/debug/cleartap
 
+deb: deps-deb ## the Debian package, in target/debian (a release build with all features: a quarter of an hour on two cores)
+	$(CARGO) deb
+
+deb-check: deb ## the package in clean Debian roots: installed, started by systemd, fed with mirrored packets, upgraded, removed (root; two minutes)
+	$(SUDO) timeout --kill-after=10 1800 tests/deploy/deb.py $$(ls -t target/debian/cleartap_*.deb | head -1)
+
 # The sensor with all features, as the tests build it: `cargo build` would choose other features of what it is built from.
 built:
 	$(CARGO) test --quiet --all-features --no-run --test suite
@@ -69,6 +75,9 @@ deps-build:
 
 deps-test:
 	@.ci/deps.sh test
+
+deps-deb:
+	@.ci/deps.sh deb
 
 clean: ## remove build products
 	$(CARGO) clean

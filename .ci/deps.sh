@@ -1,16 +1,18 @@
 #!/bin/sh
-# Installs what a target needs on Debian: deps.sh demo|build|test. Elsewhere it names what is missing.
+# Installs what a target needs on Debian: deps.sh demo|build|test|deb. Elsewhere it names what is missing.
 set -eu
 
 # What must be there (a program, or a file by its path), and the Debian package that brings it.
 demo="cc:gcc /usr/include/stdio.h:libc6-dev"
 build="$demo /usr/include/pcap.h:libpcap-dev"
 test="$build c++:g++ ip:iproute2 setpriv:util-linux python3:python3 nft:nftables systemd-analyze:systemd"
+deb="$test debootstrap lintian dpkg-shlibdeps:dpkg-dev"
 case "$1" in
     demo) needs=$demo ;;
     build) needs=$build ;;
     test) needs=$test ;;
-    *) echo "deps.sh: expected demo, build or test, not '$1'" >&2; exit 2 ;;
+    deb) needs=$deb ;;
+    *) echo "deps.sh: expected demo, build, test or deb, not '$1'" >&2; exit 2 ;;
 esac
 
 missing=""
@@ -21,13 +23,13 @@ for need in $needs; do
         *) command -v "$wanted" > /dev/null 2>&1 || missing="$missing ${need#*:}" ;;
     esac
 done
-if [ "$1" = test ] && ! python3 -c "import ensurepip" > /dev/null 2>&1; then
+if { [ "$1" = test ] || [ "$1" = deb ]; } && ! python3 -c "import ensurepip" > /dev/null 2>&1; then
     missing="$missing python3-venv"
 fi
 
 # Emulators of AWS for the end-to-end tests and what checks deploy/, from PyPI, apart from the system's Python.
 emulators() {
-    [ "$1" = test ] || return 0
+    [ "$1" = test ] || [ "$1" = deb ] || return 0
     venv="$(dirname "$0")/../target/aws-emulators"
     if [ ! -x "$venv/bin/ministack" ] || [ ! -x "$venv/bin/moto_server" ]; then
         python3 -m venv "$venv"
@@ -38,6 +40,9 @@ emulators() {
     if [ ! -x "$tools/bin/cfn-lint" ] || [ ! -x "$tools/bin/checkov" ]; then
         python3 -m venv "$tools"
         "$tools/bin/pip" install --quiet --disable-pip-version-check cfn-lint==1.58.0 checkov==3.3.30
+    fi
+    if [ "$1" = deb ] && ! command -v cargo-deb > /dev/null 2>&1; then
+        cargo install --locked cargo-deb --version "^3.8" --quiet
     fi
 }
 

@@ -33,7 +33,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PYTHON = ROOT / "target/aws-emulators/bin/python"
 if pathlib.Path(sys.prefix).resolve() != (ROOT / "target/aws-emulators").resolve():
-    os.execv(PYTHON, [PYTHON, __file__, *sys.argv[1:]])
+    os.execv(PYTHON, [PYTHON, *sys.argv])
 sys.path[:0] = [str(HERE), str(ROOT / "tests/lab")]
 sys.dont_write_bytecode = True
 

@@ -270,8 +270,9 @@ class Fleet(unittest.TestCase):
         self.assertEqual(raised, {"PlaintextDatabase", "SensorSilent", "MirrorSilent", "CanarySilent"})
 
     def test_sources_that_do_not_mirror_raise_an_alarm_of_their_own(self):
-        for way in ("In", "Out"):
-            alarm = template.load("cleartap.yaml")["Resources"][f"MirrorSkipped{way}"]["Properties"]
+        # In the sensors' account and, since the metrics are the source's own, in every account of sources.
+        for file, way in ((file, way) for file in ("cleartap.yaml", "sources.yaml") for way in ("In", "Out")):
+            alarm = template.load(file)["Resources"][f"MirrorSkipped{way}"]["Properties"]
             self.assertIn(f"SUM(NetworkPacketsSkipMirror{way}) FROM SCHEMA(\"AWS/EC2\", InstanceId)",
                           alarm["Metrics"][0]["Expression"])
             self.assertEqual((alarm["Threshold"], alarm["TreatMissingData"]), (0, "notBreaching"))
