@@ -8,6 +8,7 @@ ministack does not take.
 
 import base64
 import json
+import pathlib
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ ELSEWHERE = {
     "AWS::EC2::TrafficMirrorFilterRule", "AWS::EC2::TrafficMirrorTarget", "AWS::RAM::ResourceShare", "AWS::SSM::Document",
 }
 NAME = "cleartap"
+SOURCE_ROLES = [f"arn:aws:iam::{account}:role/cleartap-sources" for account in ("111122223333", "444455556666")]
 
 
 def deploy(aws, ids, **parameters):
@@ -133,7 +135,8 @@ class Fleet(unittest.TestCase):
         cls.ids, cls.target = mirror(cls.moto, "arn:aws:elasticloadbalancing:us-east-1:1:loadbalancer/net/x/1")
         cls.vpc, cls.made = deploy(cls.aws, cls.ids, Mode="fleet", SourceCidr="10.0.0.0/16", AlarmEmail="sec@example.com",
                                    SecurityHub="yes", SessionKeeper="apply", CreateEndpoints="yes",
-                                   RouteTableIds="rtb-1,rtb-2", CanaryAlarm="yes", SensorsMin="2")
+                                   RouteTableIds="rtb-1,rtb-2", CanaryAlarm="yes", SensorsMin="2",
+                                   SourceRoleArns=",".join(SOURCE_ROLES))
 
     def user_data(self):
         ec2 = self.aws.client("ec2")
@@ -211,6 +214,7 @@ class Fleet(unittest.TestCase):
                          {"StringEquals": {"cloudwatch:namespace": "cleartap"}})
         self.assertEqual(allowed["sns:Publish"]["Resource"], self.made["Topic"])
         self.assertIn("securityhub:BatchImportFindings", allowed)
+        self.assertEqual(allowed["sts:AssumeRole"]["Resource"], SOURCE_ROLES)
         for action, statement in allowed.items():
             self.assertNotIn("*", action)
             changes = not action.split(":")[1].startswith(("Describe", "Get", "Put"))
@@ -220,6 +224,19 @@ class Fleet(unittest.TestCase):
             if action in allowed and "Condition" in allowed[action]:
                 self.assertEqual(allowed[action]["Condition"],
                                  {"StringEquals": {"ec2:ResourceTag/cleartap:keeper": NAME}})
+
+    def test_the_keeper_keeps_every_account_that_has_a_file(self):
+        steps = template.load("cleartap.yaml")["Resources"]["KeeperDocument"]["Properties"]["Content"]["mainSteps"]
+        script = steps[0]["inputs"]["runCommand"][1]["Fn::Sub"].replace("${SessionKeeper}", "plan")
+        with tempfile.TemporaryDirectory() as folder:
+            script = script.replace("/etc/cleartap", folder).replace("cleartap sessions", "echo kept")
+            run = lambda: subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+            self.assertEqual(run(), [])
+            for name in ("cleartap.toml", "sessions.d/a.toml", "sessions.d/b.toml"):
+                path = pathlib.Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+            self.assertEqual([line.split(f"{folder}/")[1] for line in run()], ["cleartap.toml", "sessions.d/a.toml", "sessions.d/b.toml"])
 
     def test_topic_and_log_are_encrypted_with_the_key_that_rotates(self):
         # ministack does not say with which key a topic is encrypted.
