@@ -29,6 +29,11 @@ echo "alarms and dashboards"
 "$python" tests/deploy/grafana.py --check
 "$python" tests/deploy/metrics.py
 
+if [ $# -gt 0 ]; then
+    echo "sizing"
+    "$python" tests/deploy/sizing.py --check "$1"
+fi
+
 echo "stack, in emulators"
 "$python" tests/deploy/stack.py "$@"
 

@@ -190,19 +190,57 @@ def delivers(machine, lab, aws, traffic):
     traffic.clear()
     chain.wait(lambda: len(findings(machine)) >= 4, "every leg in clear is a finding")
     found = findings(machine)
+    records = [json.loads(line) for line in (machine.path / "var/log/private/cleartap/flows.jsonl").read_text().splitlines()]
+    assert {"plaintext", "tls"} <= {one["encryption"] for one in records}
+    runbook(machine, found)
+    on_interface(machine, lab, traffic)
     machine.run(["systemctl", "stop", UNIT], timeout=160)
     assert machine.show(UNIT, "Result") == "success", machine.show(UNIT, "Result")
     raised = chain.plaintext_alarms(aws)
     assert raised == chain.PLAINTEXT, raised
     published = chain.totals(aws, "cleartap")
     assert published["PlaintextFlows"] >= 4 and published["TlsFlows"] >= 4 and published["MirrorPackets"] > 100, published
-    records = [json.loads(line) for line in (machine.path / "var/log/private/cleartap/flows.jsonl").read_text().splitlines()]
-    assert {"plaintext", "tls"} <= {one["encryption"] for one in records}
     log = machine.run(["journalctl", "-u", UNIT, "-o", "cat"]).stdout
     assert traffic.postgres.password not in log and "secret" not in log
     say(f"mirrored packets: {len(found)} findings, {len(records)} records, metrics {published['PlaintextFlows']:.0f} in clear and "
         f"{published['TlsFlows']:.0f} TLS flows, alarms {', '.join(sorted(raised))}")
     return found
+
+
+def runbook(machine, found):
+    """The commands of deploy/README.md that need neither AWS nor a shell."""
+    told = machine.run(["cleartap", "findings", "--config", CONFIG]).stdout
+    assert "postgresql" in told and "10.77.1.10" in told, told
+    told = machine.run(["cleartap", "status", "--config", CONFIG]).stdout
+    assert "packets" in told, told
+    assert machine.run(["journalctl", "--unit", "cleartap", "--output", "cat"]).stdout.strip()
+    machine.run(["cleartap", "check", "--config", CONFIG])
+    machine.run(["cleartap", "findings", "show", sorted(found)[0], "--config", CONFIG])
+    machine.run(["logrotate", "--force", "/etc/logrotate.d/cleartap"])
+    logs = machine.path / "var/log/private/cleartap"
+    assert (logs / "flows.jsonl.1").stat().st_size > 0 and (logs / "flows.jsonl").stat().st_size == 0, list(logs.iterdir())
+
+
+def on_interface(machine, lab, traffic):
+    """The drop-in for capturing on an interface: one capability, and no other."""
+    kept = (machine.path / CONFIG[1:]).read_text()
+    (machine.path / CONFIG[1:]).write_text(kept + '\n[capture]\ninterface = "br0"\n')
+    drop_in = machine.path / "etc/systemd/system/cleartap.service.d/interface.conf"
+    shutil.copy(machine.path / "usr/share/cleartap/cleartap-interface.conf", drop_in)
+    machine.run(["systemctl", "daemon-reload"])
+    machine.run(["systemctl", "restart", UNIT])
+    started(machine)
+    _, told = main_pid(machine)
+    assert int(told["CapEff"], 16) == int(told["CapBnd"], 16) == 1 << 13, (told["CapEff"], told["CapBnd"])
+    packets = lambda: json.loads(machine.run(["cleartap", "status", "--json", "--config", CONFIG]).stdout)["capture"]["packets"]
+    traffic.redis.cli("ping", port=6379)
+    chain.wait(lambda: packets() > 0, "copies are captured on the interface")
+    drop_in.unlink()
+    (machine.path / CONFIG[1:]).write_text(kept)
+    machine.run(["systemctl", "daemon-reload"])
+    machine.run(["systemctl", "restart", UNIT])
+    started(machine)
+    say("captured on an interface with CAP_NET_RAW alone, and back")
 
 
 def silent(machine, lab, traffic):
@@ -238,6 +276,8 @@ def removed(machine, before):
     """Removal leaves the configuration, purge nothing."""
     machine.run(["systemctl", "enable", "--now", "cleartap-canary.service", "cleartap-canary@127.0.0.1:7780.service"])
     chain.wait(lambda: machine.show("cleartap-canary@127.0.0.1:7780.service", "ActiveState") == "active", "the canary runs")
+    ask = lambda: machine.run(["cleartap", "canary", "ask", "--server", "127.0.0.1:7780", "--once"], check=False)
+    chain.wait(lambda: ask().returncode == 0, f"the canary answers: {machine.run(['journalctl', '-n', '20', '-u', 'cleartap-canary'])}", 15)
     shutil.rmtree(machine.path / "etc/systemd/system/cleartap.service.d")
     machine.run(["apt-get", "remove", "-qy", "cleartap"])
     running = machine.run(["systemctl", "list-units", "--no-legend", "--plain", "--state=active", "cleartap*"]).stdout

@@ -71,7 +71,7 @@ class Root:
     def files(self):
         """Everything there is, but what packages and systemd themselves write when they work."""
         skip = ("proc", "sys", "dev", "run", "tmp", "srv", "var/tmp", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log/apt", "var/log/dpkg.log",
-                "var/log/journal", "var/lib/systemd/random-seed", "var/lib/systemd/timers", "var/lib/systemd/catalog", "etc/ld.so.cache")
+                "var/log/journal", "var/lib/systemd/random-seed", "var/lib/systemd/timers", "var/lib/systemd/catalog", "var/lib/logrotate", "etc/ld.so.cache")
         found = set()
         for folder, folders, names in os.walk(self.path):
             at = pathlib.Path(folder).relative_to(self.path)
