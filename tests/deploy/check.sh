@@ -25,6 +25,10 @@ scan cloudformation -f deploy/cloudformation/cleartap.yaml deploy/cloudformation
 scan kubernetes -f deploy/kubernetes/cleartap.yaml
 scan dockerfile -f deploy/container/Dockerfile
 
+echo "kubernetes-validate, hadolint"
+"$tools/kubernetes-validate" --quiet --strict deploy/kubernetes/cleartap.yaml
+"$tools/hadolint" deploy/container/Dockerfile
+
 echo "alarms and dashboards"
 "$python" tests/deploy/grafana.py --check
 "$python" tests/deploy/metrics.py
@@ -32,6 +36,8 @@ echo "alarms and dashboards"
 if [ $# -gt 0 ]; then
     echo "sizing"
     "$python" tests/deploy/sizing.py --check "$1"
+    echo "containers"
+    "$python" tests/deploy/containers.py "$1"
 fi
 
 echo "stack, in emulators"

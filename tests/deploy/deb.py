@@ -185,6 +185,7 @@ def configured(machine, aws):
 
 def delivers(machine, lab, aws, traffic):
     """Mirrored packets become findings, metrics and alarms."""
+    begun = time.time()
     lab.net.mirror("client", "server", "middle")
     traffic.sealed()
     traffic.clear()
@@ -196,7 +197,7 @@ def delivers(machine, lab, aws, traffic):
     on_interface(machine, lab, traffic)
     machine.run(["systemctl", "stop", UNIT], timeout=160)
     assert machine.show(UNIT, "Result") == "success", machine.show(UNIT, "Result")
-    raised = chain.plaintext_alarms(aws)
+    raised = chain.plaintext_alarms(aws, begun)
     assert raised == chain.PLAINTEXT, raised
     published = chain.totals(aws, "cleartap")
     assert published["PlaintextFlows"] >= 4 and published["TlsFlows"] >= 4 and published["MirrorPackets"] > 100, published
