@@ -98,6 +98,13 @@ def minimal(package, cache, folder):
     left = {one for one in root.files() - before if "cleartap" in one}
     assert not left, left
     say("minimal root: removed and purged, nothing is left")
+
+    # As an instance of the stack does it: its configuration is there before the package.
+    config = root.path / CONFIG[1:]
+    config.parent.mkdir()
+    config.write_text("# Written by CloudFormation.\n")
+    root.run(["dpkg", "--force-confold", "--install", "/srv/cleartap.deb"])
+    assert config.read_text() == "# Written by CloudFormation.\n"
     root.remove()
 
 
