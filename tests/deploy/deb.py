@@ -304,7 +304,7 @@ def removed(machine, before):
 def lintian(package):
     if not shutil.which("lintian"):
         return say("lintian: SKIPPED, it is not installed")
-    done = run(["lintian", "--no-tag-display-limit", "--fail-on", "error,warning", package], check=False)
+    done = run(["lintian", "--tag-display-limit", "0", "--fail-on", "error,warning", package], check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     say("lintian: no error, no warning" + (f"; {done.stdout.strip()}" if done.stdout.strip() else ""))
 
