@@ -61,7 +61,7 @@ deploy-check: deps-test built ## templates, dashboards, units: linted, scanned, 
 	tests/deploy/check.sh target/debug/cleartap
 
 deb: deps-deb ## the Debian package, in target/debian (a release build with all features: a quarter of an hour on two cores)
-	$(CARGO) deb
+	$(CARGO) deb --strip
 
 deb-check: deb ## the package in clean Debian roots: installed, started by systemd, fed with mirrored packets, upgraded, removed (root; two minutes)
 	$(SUDO) timeout --kill-after=10 1800 tests/deploy/deb.py $$(ls -t target/debian/cleartap_*.deb | head -1)
