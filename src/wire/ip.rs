@@ -153,6 +153,7 @@ pub(super) const fn no_segment(protocol: u8) -> Skip {
 }
 
 /// The short way. `None` is not a refusal: [`lax`] has to look.
+#[inline]
 pub(super) fn plain(bytes: &[u8]) -> Option<Packet<'_>> {
     match bytes.first()? {
         0x45 => plain_v4(bytes),

@@ -216,6 +216,7 @@ impl Decoder {
     }
 
     /// What `frame` carries, if its layers are the usual ones; else [`Decoder::decode_any`] has to look.
+    #[inline]
     pub fn straight<'a>(&self, frame: &Frame<'a>) -> Option<Straight<'a>> {
         if self.limits.nesting_max > 0 { straight::walk(frame) } else { None }
     }

@@ -41,28 +41,30 @@ pub struct Usual {
 }
 
 /// Walks through `frame`. `None` is not a refusal: the loop has to look.
+#[inline]
 pub(super) fn walk<'a>(frame: &Frame<'a>) -> Option<Straight<'a>> {
-    let bytes = match frame.link {
-        Link::Type(link::ETHERNET) => ethernet(frame.bytes)?,
+    let (ip, mut vantage) = match frame.link {
+        Link::Type(link::ETHERNET) => (ethernet(frame.bytes)?, None),
         Link::Mirror { source } => {
             let (vni, inner) = tunnelled(frame.bytes)?;
-            return innermost(ip::plain(inner)?, Some(Vantage { source, vni }));
+            (inner, Some(Vantage { source, vni }))
         }
         Link::Type(_) | Link::MirrorGeneve { .. } => return None,
     };
-    let packet = ip::plain(bytes)?;
-    if packet.protocol == number::UDP {
+    let mut packet = ip::plain(ip)?;
+    if vantage.is_none() && packet.protocol == number::UDP {
         let datagram = transport::udp(&packet).ok()?;
         if datagram.dst_port == vxlan::PORT {
             let (vni, inner) = tunnelled(datagram.payload)?;
-            let vantage = Vantage { source: packet.addresses.src(), vni };
-            return innermost(ip::plain(inner)?, Some(vantage));
+            vantage = Some(Vantage { source: packet.addresses.src(), vni });
+            packet = ip::plain(inner)?;
         }
     }
-    innermost(packet, None)
+    innermost(packet, vantage)
 }
 
 /// A packet that is no tunnel.
+#[inline]
 fn innermost(packet: Packet<'_>, vantage: Option<Vantage>) -> Option<Straight<'_>> {
     let (transport, content) = match packet.protocol {
         number::TCP => (Transport::Tcp, transport::tcp(&packet).ok()?),
@@ -106,6 +108,7 @@ impl<'a> Straight<'a> {
     }
 
     /// The same as integers, where it is TCP over IPv4.
+    #[inline]
     pub fn usual(&self) -> Option<Usual> {
         let Addresses::V4(addresses) = self.packet.addresses else { return None };
         let &[s3, s2, s1, s0, d3, d2, d1, d0] = addresses;
@@ -121,6 +124,7 @@ impl<'a> Straight<'a> {
 }
 
 /// Identifier and inner IP packet behind a VXLAN header.
+#[inline]
 fn tunnelled(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (&[flags, _, _, _, v2, v1, v0, _], frame) = bytes.split_first_chunk()?;
     let inner = ethernet(frame)?;
@@ -128,6 +132,7 @@ fn tunnelled(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 /// The IP packet in an Ethernet frame without tags.
+#[inline]
 fn ethernet(bytes: &[u8]) -> Option<&[u8]> {
     let (&[.., t1, t0], packet) = bytes.split_first_chunk::<14>()?;
     matches!(u16::from_be_bytes([t1, t0]), kind::IPV4 | kind::IPV6).then_some(packet)

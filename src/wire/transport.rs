@@ -39,6 +39,7 @@ impl Content<'_> {
 }
 
 /// A TCP segment.
+#[inline]
 pub(super) fn tcp<'a>(packet: &Packet<'a>) -> Result<Content<'a>, Skip> {
     let (header, rest) =
         packet.payload.split_first_chunk::<20>().ok_or_else(|| short(packet, 20))?;
@@ -62,6 +63,7 @@ pub(super) fn tcp<'a>(packet: &Packet<'a>) -> Result<Content<'a>, Skip> {
 }
 
 /// A UDP datagram. A length of zero (jumbogram, offloaded) or beyond the packet yields to what IP says.
+#[inline]
 pub(super) fn udp<'a>(packet: &Packet<'a>) -> Result<Content<'a>, Skip> {
     let (header, rest) = packet.payload.split_first_chunk::<8>().ok_or_else(|| short(packet, 8))?;
     let [s1, s0, d1, d0, l1, l0, _, _] = *header;
