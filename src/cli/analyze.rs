@@ -169,10 +169,11 @@ impl Run<'_> {
             let (mut engines, mut enrichment) = match joined.take() {
                 Some(joined) => joined,
                 None => {
-                    let settings = arguments::engine(&self.config, Some(input.capture.clone()));
-                    let heard = self.config.inventory.heard_names;
+                    let mut settings =
+                        arguments::engine(&self.config, Some(input.capture.clone()));
+                    settings.context.brief = self.is_brief();
                     let engines = Engines::new(settings, usize::from(self.args.shards))?;
-                    (engines, Enrichment::new(self.names.clone(), heard))
+                    (engines, self.enrichment())
                 }
             };
             for error in self.read(input, &mut engines, &mut enrichment, progress.as_ref()) {
@@ -195,6 +196,18 @@ impl Run<'_> {
             bar.finish();
         }
         Ok(())
+    }
+
+    /// Whether nobody reads whole records: the report counts them and lists edges.
+    fn is_brief(&self) -> bool {
+        self.inventory.is_none() && self.args.flows.is_none() && self.args.format != Format::Jsonl
+    }
+
+    fn enrichment(&self) -> Enrichment {
+        if self.is_brief() {
+            return Enrichment::brief();
+        }
+        Enrichment::new(self.names.clone(), self.config.inventory.heard_names)
     }
 
     fn read(

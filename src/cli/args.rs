@@ -144,6 +144,7 @@ pub(super) fn engine(config: &Config, capture: Option<String>) -> engine::Settin
             ..Scopes::default()
         },
         context: RecordContext {
+            brief: false,
             capture: capture.map(Into::into),
             internal: config.networks.internal.clone(),
             aws_endpoint: config.networks.aws_endpoint.clone(),

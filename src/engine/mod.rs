@@ -42,7 +42,7 @@ use places::Places;
 use publish::{Published, last_record, record};
 pub use report::RecordContext;
 pub use scopes::{Placed, ScopeRule, Scopes, vni};
-use session::{Close, Context, Session};
+use session::{Close, Context, Session, Wanted};
 use shed::{Shed, Standing};
 pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceFilter, TraceStep};
@@ -392,11 +392,14 @@ impl Shard {
         let packet = self.packet;
         let Some(flow) = self.table.get_mut(id) else { return };
         let (a, b) = (flow.key.a, flow.key.b);
-        let traced = self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b));
+        let wanted = Wanted {
+            steps: self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b)),
+            answers: !self.settings.context.brief,
+        };
         let before = flow.data.session_bytes;
         let watched = matches!(flow.data.work, Work::Watched(_));
         let taken_before = flow.data.taken;
-        let answers = work(flow, direction, vantage, segment, packet, traced);
+        let answers = work(flow, direction, vantage, segment, packet, wanted);
         if !answers.is_empty() {
             let client = if flow.client == 0 { a } else { b };
             let scope = self.settings.scopes.name(flow.key.scope);
@@ -506,10 +509,10 @@ fn work(
     vantage: VantageId,
     segment: &Segment<'_>,
     packet: u64,
-    traced: bool,
+    wanted: Wanted,
 ) -> Vec<Answer> {
     if matches!(flow.data.work, Work::Silent) {
-        begin(flow, segment, traced);
+        begin(flow, segment, wanted);
     }
     // Copies of a datagram cannot be told from two datagrams, so only one vantage is read.
     let copy = segment.tcp.is_none() && !flow.is_first_vantage(direction, vantage);
@@ -556,7 +559,7 @@ fn settle_outcome(flow: &mut Flow<Data>, summary: &Summary) {
 }
 
 /// Begins a session with the first payload; what has no payload to read is settled at once.
-fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
+fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, wanted: Wanted) {
     match segment.transport {
         Transport::Esp => {
             let summary = Summary::esp(segment);
@@ -566,7 +569,7 @@ fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, traced: bool) {
         }
         Transport::Tcp | Transport::Udp if segment.payload_len > 0 => {
             let isns = [0, 1].map(|d| flow.directions.get(d).and_then(|d| d.isn));
-            let session = Session::new(segment.transport, flow.client, isns, traced);
+            let session = Session::new(segment.transport, flow.client, isns, wanted);
             flow.data.work = Work::Watched(Box::new(session));
         }
         Transport::Tcp | Transport::Udp => {}

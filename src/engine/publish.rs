@@ -40,7 +40,11 @@ pub(super) fn last_record(
     summary: Summary,
     event: Option<&'static str>,
 ) -> Record {
-    let verdict = summary.into_verdict(flow);
+    let verdict = if settings.context.brief {
+        summary.brief_verdict(flow)
+    } else {
+        summary.into_verdict(flow)
+    };
     written(settings, vantages, flow, verdict, event)
 }
 

@@ -41,6 +41,9 @@ pub struct RecordContext {
     pub scopes: Vec<(String, Vec<Network>)>,
     /// Policy by which the strength of TLS is judged.
     pub profile: &'static Profile,
+    /// Nobody reads more of a record than who, what and how much: TLS facts, layers, evidence and vantages are left out, and
+    /// what name services answer is not read. No verdict changes by it.
+    pub brief: bool,
 }
 
 impl Default for RecordContext {
@@ -51,6 +54,7 @@ impl Default for RecordContext {
             aws_endpoint: Vec::new(),
             scopes: Vec::new(),
             profile: Profile::DEFAULT,
+            brief: false,
         }
     }
 }
@@ -103,7 +107,11 @@ pub(super) fn record<T>(
         counts: if exact_c2s && exact_s2c { "exact" } else { "partial" },
         origin: flow.origin.name(),
         state: flow.state.name(),
-        vantages: vantage_records(flow.directions.iter(), vantages),
+        vantages: if context.brief {
+            Vec::new()
+        } else {
+            vantage_records(flow.directions.iter(), vantages)
+        },
         truncated: elected.iter().map(|t| u64::from(t.truncated)).sum(),
         gaps: elected.iter().map(|t| u64::from(t.coverage.holes())).sum(),
         retransmits: elected.iter().map(|t| u64::from(t.retransmits)).sum(),

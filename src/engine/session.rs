@@ -62,6 +62,8 @@ pub(super) struct Session {
     /// Addresses of names that were answered, until they are taken.
     answers: Vec<Answer>,
     roles_by_payload: bool,
+    /// What name services answer is read.
+    hears: bool,
     /// Recorded only for `explain`.
     trace: Option<Box<Trace>>,
 }
@@ -89,6 +91,15 @@ pub(super) struct Context {
     pub packet: u64,
 }
 
+/// What a session keeps besides its verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Every step, for `explain`.
+    pub(super) steps: bool,
+    /// What name services answer.
+    pub(super) answers: bool,
+}
+
 /// Why a session is closed from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
@@ -103,12 +114,12 @@ pub(super) enum Close {
 }
 
 impl Session {
-    /// A session for a new flow; `isns` are those of SYNs seen, `traced` records every step.
+    /// A session for a new flow; `isns` are those of SYNs seen.
     pub(super) fn new(
         transport: Transport,
         client: usize,
         isns: [Option<u32>; 2],
-        traced: bool,
+        wanted: Wanted,
     ) -> Self {
         let candidates = Candidates::on(transport);
         let streams = isns.map(|isn| {
@@ -137,7 +148,8 @@ impl Session {
             summary: Summary::default(),
             answers: Vec::new(),
             roles_by_payload: false,
-            trace: traced.then(Box::default),
+            hears: wanted.answers,
+            trace: wanted.steps.then(Box::default),
         }
     }
 

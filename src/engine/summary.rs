@@ -358,6 +358,11 @@ impl Summary {
         Verdict { layers: self.layers, evidence: self.evidence, host: self.host, tls, ..verdict }
     }
 
+    /// The same without its lists and TLS facts.
+    pub(super) fn brief_verdict<T>(&self, flow: &Flow<T>) -> Verdict {
+        self.judge(flow, Stage::Over)
+    }
+
     /// The outcome alone.
     pub(super) fn final_outcome<T>(&self, flow: &Flow<T>) -> Outcome {
         self.outcome(flow)

@@ -23,12 +23,19 @@ pub struct Enrichment {
     pub names: Names,
     /// What servers speak.
     pub servers: Servers,
+    /// Nobody reads names.
+    brief: bool,
 }
 
 impl Enrichment {
     /// Nothing seen yet. `heard`: whether what is heard on the wire names servers.
     pub fn new(inventory: Arc<Inventory>, heard: bool) -> Self {
-        Self { names: Names::new(inventory, heard), servers: Servers::default() }
+        Self { names: Names::new(inventory, heard), servers: Servers::default(), brief: false }
+    }
+
+    /// Completes only what verdicts and totals rest on: for records of which nobody reads more.
+    pub fn brief() -> Self {
+        Self { brief: true, ..Self::new(Arc::default(), false) }
     }
 
     /// Completes a record with what is known by now, after what was answered before it: for records of flows that go on.
@@ -45,8 +52,10 @@ impl Enrichment {
         mut record: Record,
         emit: &mut dyn FnMut(&Record),
     ) {
-        self.names.learn(answers);
-        self.names.complete(&mut record);
+        if !self.brief {
+            self.names.learn(answers);
+            self.names.complete(&mut record);
+        }
         self.servers.take(record, emit);
     }
 

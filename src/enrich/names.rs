@@ -5,6 +5,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use hashbrown::Equivalent;
+
 use super::remembered::Remembered;
 use crate::{
     inventory::Inventory,
@@ -37,6 +39,24 @@ struct Key {
     /// The client that calls it so; none: anybody.
     client: Option<IpAddr>,
     source: NameSource,
+}
+
+/// The same to look for.
+#[derive(Hash)]
+struct Sought<'a> {
+    scope: &'a str,
+    server: IpAddr,
+    client: Option<IpAddr>,
+    source: NameSource,
+}
+
+impl Equivalent<Key> for Sought<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.server == key.server
+            && self.client == key.client
+            && self.source == key.source
+            && self.scope == &*key.scope
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,13 +98,8 @@ impl Names {
         let managed = MANAGED.iter().any(|suffix| answer.name.as_str().ends_with(suffix));
         let name = if managed { &answer.name } else { &answer.asked };
         for client in [Some(told.client), None] {
-            let key = Key {
-                scope: told.scope.clone(),
-                server: answer.address,
-                client,
-                source: NameSource::Dns,
-            };
-            self.hear(key, name.as_str(), told.at);
+            let source = NameSource::Dns;
+            self.hear(&told.scope, answer.address, client, source, &name.shared(), told.at);
         }
     }
 
@@ -94,13 +109,7 @@ impl Names {
         if let Some((name, source)) = &own
             && record.outcome == "established"
         {
-            let key = Key {
-                scope: record.scope.clone(),
-                server: record.dst_ip,
-                client: None,
-                source: *source,
-            };
-            self.hear(key, name, record.ts_last);
+            self.hear(&record.scope, record.dst_ip, None, *source, name, record.ts_last);
         }
         let owner = |address| self.inventory.owner(&record.scope, address, record.ts_last);
         let (client, server) = (owner(record.src_ip).cloned(), owner(record.dst_ip).cloned());
@@ -124,7 +133,7 @@ impl Names {
         own: Option<(Arc<str>, NameSource)>,
     ) -> Option<(Arc<str>, NameSource)> {
         let known = |client, source| {
-            let key = Key { scope: record.scope.clone(), server: record.dst_ip, client, source };
+            let key = Sought { scope: &record.scope, server: record.dst_ip, client, source };
             let heard = self.heard.get(&key)?;
             let fresh = record.ts_first.since(heard.at) <= HEARD_NS_MAX;
             heard.name.clone().filter(|_| fresh).map(|name| (name, source))
@@ -139,18 +148,27 @@ impl Names {
             .or_else(|| known(None, NameSource::Host))
     }
 
-    fn hear(&mut self, key: Key, name: &str, at: Timestamp) {
-        if let Some(known) = self.heard.get_mut(&key) {
-            let same = known.name.as_deref() == Some(name);
+    fn hear(
+        &mut self,
+        scope: &Arc<str>,
+        server: IpAddr,
+        client: Option<IpAddr>,
+        source: NameSource,
+        name: &Arc<str>,
+        at: Timestamp,
+    ) {
+        if let Some(known) = self.heard.get_mut(&Sought { scope, server, client, source }) {
+            let same = known.name.as_ref() == Some(name);
             // One client may ask by several names in turn: the last counts for it.
-            let replaced = key.client.is_some() || at.since(known.at) > HEARD_NS_MAX;
+            let replaced = client.is_some() || at.since(known.at) > HEARD_NS_MAX;
             if !same {
-                known.name = replaced.then(|| name.into());
+                known.name = replaced.then(|| Arc::clone(name));
             }
             known.at = known.at.max(at);
             return;
         }
-        self.heard.learn(key, Heard { name: Some(name.into()), at });
+        let key = Key { scope: Arc::clone(scope), server, client, source };
+        self.heard.learn(key, Heard { name: Some(Arc::clone(name)), at });
     }
 }
 
@@ -159,8 +177,8 @@ fn own_name(record: &Record) -> Option<(Arc<str>, NameSource)> {
     let sni = record.tls.as_ref().and_then(|tls| tls.sni.as_ref());
     // A name that is none (an address, odd bytes) names nobody.
     let sni = sni.and_then(|sni| Hostname::from_wire(sni.as_str().as_bytes()));
-    let host = || record.host.as_ref().map(|host| (host.as_str().into(), NameSource::Host));
-    sni.map(|sni| (sni.as_str().into(), NameSource::Sni)).or_else(host)
+    let host = || record.host.as_ref().map(|host| (host.shared(), NameSource::Host));
+    sni.map(|sni| (sni.shared(), NameSource::Sni)).or_else(host)
 }
 
 impl Identity for Names {

@@ -19,6 +19,8 @@ const ALIASES_MAX: usize = 8;
 /// Pointers followed in one name; each must lead back.
 const POINTERS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 255;
+/// Most names are shorter.
+const NAME_BYTES: usize = 64;
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
@@ -41,8 +43,8 @@ fn read(message: &[u8]) -> Result<Vec<Answer>, Short> {
     }
     let Some(asked) = name(message, &mut cursor)? else { return Ok(Vec::new()) };
     cursor.skip(4)?;
-    let mut stands_for = vec![asked.clone()];
-    let mut list = Vec::new();
+    let mut stands_for = vec![asked];
+    let mut list: Vec<(usize, IpAddr)> = Vec::new();
     for _ in 0..records.min(RECORDS_MAX) {
         let owner = name(message, &mut cursor)?;
         let (kind, class) = (cursor.u16_be()?, cursor.u16_be()?);
@@ -50,9 +52,9 @@ fn read(message: &[u8]) -> Result<Vec<Answer>, Short> {
         let length = usize::from(cursor.u16_be()?);
         let mut data = cursor;
         cursor.skip(length)?;
-        let Some(owner) = owner.filter(|owner| class == IN && stands_for.contains(owner)) else {
-            continue;
-        };
+        let owner = owner.filter(|_| class == IN);
+        let known = |owner: Vec<u8>| stands_for.iter().position(|name| *name == owner);
+        let Some(owner) = owner.and_then(known) else { continue };
         let address = match (kind, length) {
             (A, 4) => IpAddr::from(data.array::<4>()?),
             (AAAA, 16) => IpAddr::from(data.array::<16>()?),
@@ -71,17 +73,19 @@ fn read(message: &[u8]) -> Result<Vec<Answer>, Short> {
             list.push((owner, address));
         }
     }
-    let host = |name: &Vec<u8>| Hostname::from_wire(name);
-    let Some(asked) = host(&asked) else { return Ok(Vec::new()) };
-    let answers = list.iter().filter_map(|(owner, address)| {
-        Some(Answer { asked: asked.clone(), name: host(owner)?, address: *address })
+    // The first is the name asked for.
+    let host = |at: usize| stands_for.get(at).and_then(|name| Hostname::from_wire(name));
+    let Some(asked) = host(0) else { return Ok(Vec::new()) };
+    let answers = list.into_iter().filter_map(|(owner, address)| {
+        let name = if owner == 0 { asked.clone() } else { host(owner)? };
+        Some(Answer { asked: asked.clone(), name, address })
     });
     Ok(answers.collect())
 }
 
 /// A name in lower case with its dots; none where it is malformed, or has a dot within a label. The cursor stands behind it.
 fn name<'m>(message: &'m [u8], cursor: &mut Cursor<'m>) -> Result<Option<Vec<u8>>, Short> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(NAME_BYTES);
     let mut at = *cursor;
     let mut jumped = false;
     let mut least = cursor.at();

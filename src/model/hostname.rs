@@ -6,10 +6,12 @@ use super::time::Timestamp;
 
 /// Longest name, in bytes (RFC 1035 section 2.3.4).
 const HOSTNAME_BYTES_MAX: usize = 253;
+/// Longest part between dots.
+const LABEL_BYTES_MAX: usize = 63;
 
 /// A name of letters, digits, hyphens, underscores and dots, in lower case, that is no address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hostname(Box<str>);
+pub struct Hostname(Arc<str>);
 
 impl fmt::Debug for Hostname {
     /// Its length only: a name comes out where it names the server of a flow, and nowhere else.
@@ -22,15 +24,31 @@ impl Hostname {
     /// Takes a name as it stands in a message; none if it is no name. One dot at the end is left out.
     pub fn from_wire(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
-        let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let labels = bytes.split(|b| *b == b'.').all(|label| (1..=63).contains(&label.len()));
-        if bytes.len() > HOSTNAME_BYTES_MAX || !labels || !bytes.iter().all(fits) {
+        let mut lower = [0; HOSTNAME_BYTES_MAX];
+        let lower = lower.get_mut(..bytes.len())?;
+        let (mut label, mut named) = (0, false);
+        for (byte, low) in bytes.iter().zip(lower.iter_mut()) {
+            *low = byte.to_ascii_lowercase();
+            match *low {
+                b'.' if label > 0 => label = 0,
+                b'a'..=b'z' => (label, named) = (label + 1, true),
+                b'0'..=b'9' | b'-' | b'_' => label += 1,
+                _ => return None,
+            }
+            if label > LABEL_BYTES_MAX {
+                return None;
+            }
+        }
+        // A number of any kind is an address in some notation, and an address in numbers has no letter but `0x` and `:`.
+        if label == 0 || !named || lower.starts_with(b"0x") {
             return None;
         }
-        let text = std::str::from_utf8(bytes).ok()?.to_ascii_lowercase();
-        // A number of any kind is an address in some notation.
-        let named = text.bytes().any(|b| b.is_ascii_alphabetic()) && !text.starts_with("0x");
-        (named && text.parse::<IpAddr>().is_err()).then(|| Self(text.into()))
+        Some(Self(std::str::from_utf8(lower).ok()?.into()))
+    }
+
+    /// The name, to be kept.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The name.

@@ -176,6 +176,12 @@ impl Credentials {
         self.0 & other.0 == other.0
     }
 
+    /// The kinds of these record names.
+    pub fn named(names: &[&str]) -> Self {
+        let bit = |name: &&str| CREDENTIAL_NAMES.iter().position(|known| known == name);
+        Self(names.iter().filter_map(bit).fold(0, |set, bit| set | 1 << bit))
+    }
+
     /// Record names, in fixed order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         CREDENTIAL_NAMES

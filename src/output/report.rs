@@ -1,5 +1,7 @@
 //! What `analyze` tells: verdict totals and the edges that talk in cleartext, worst first.
 
+mod edges;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -7,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use hashbrown::HashMap;
+use edges::Edges;
 use serde::Serialize;
 
 use crate::{
@@ -33,7 +35,7 @@ pub struct Report {
     /// Flows whose application is not the one usual on their port.
     pub unexpected: u64,
     #[serde(skip)]
-    edges: HashMap<EdgeKey, Edge, foldhash::fast::RandomState>,
+    edges: Edges,
     #[serde(skip)]
     edges_max: Option<usize>,
     /// What the sensor met, zeros left out.
@@ -47,19 +49,6 @@ pub struct Total {
     pub flows: u64,
     /// IP bytes, both directions.
     pub bytes: u64,
-}
-
-/// Who talks to whom in clear.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct EdgeKey {
-    scope: Arc<str>,
-    app: Option<&'static str>,
-    encryption: &'static str,
-    client: IpAddr,
-    server: IpAddr,
-    port: u16,
-    outcome: &'static str,
-    reason: Option<&'static str>,
 }
 
 /// A plaintext edge.
@@ -134,14 +123,23 @@ impl Report {
     }
 
     /// Plaintext edges, worst first.
-    pub fn edges(&self) -> Vec<&Edge> {
-        let mut edges: Vec<_> = self
-            .edges
-            .iter()
-            .map(|(key, edge)| (std::cmp::Reverse(edge.weight()), key, edge))
-            .collect();
-        edges.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        edges.into_iter().map(|(_, _, edge)| edge).collect()
+    pub fn edges(&self) -> Vec<Edge> {
+        self.edges.worst(usize::MAX)
+    }
+
+    /// The worst of them, at most so many.
+    pub fn worst_edges(&self, most: usize) -> Vec<Edge> {
+        self.edges.worst(most)
+    }
+
+    /// How many edges there are.
+    pub fn edges_len(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Whether any edge lies in a scope that has a name.
+    pub fn is_scoped(&self) -> bool {
+        !self.edges.is_unscoped()
     }
 
     /// Flows of all verdicts.
@@ -156,7 +154,7 @@ impl Report {
             schema: u8,
             #[serde(flatten)]
             report: &'r Report,
-            edges: Vec<&'r Edge>,
+            edges: Vec<Edge>,
         }
         serde_json::to_string_pretty(&Whole { schema: 1, report: self, edges: self.edges() })
     }
@@ -187,69 +185,10 @@ impl Report {
     }
 
     fn add_edge(&mut self, record: &Record, bytes: u64) {
-        let key = EdgeKey {
-            scope: record.scope.clone(),
-            app: record.app,
-            encryption: record.encryption,
-            client: record.src_ip,
-            server: record.dst_ip,
-            port: record.dst_port,
-            outcome: record.outcome,
-            reason: record.plaintext_reason,
-        };
-        let full = self.edges.len() >= self.edges_max.unwrap_or(EDGES_MAX);
-        if full && !self.edges.contains_key(&key) {
+        let most = self.edges_max.unwrap_or(EDGES_MAX);
+        if !self.edges.add(record, bytes, most) {
             *self.counters.entry(FLOWS_NOT_LISTED).or_default() += 1;
-            return;
         }
-        let edge = self.edges.entry(key).or_insert_with(|| Edge {
-            scope: record.scope.clone(),
-            protocol: record.app,
-            encryption: record.encryption,
-            client: record.src_ip,
-            server: record.dst_ip,
-            port: record.dst_port,
-            flows: 0,
-            bytes: 0,
-            outcome: record.outcome,
-            plaintext_reason: record.plaintext_reason,
-            credentials: BTreeSet::new(),
-            first_seen: record.ts_first,
-            last_seen: record.ts_last,
-        });
-        edge.flows += 1;
-        edge.bytes += bytes;
-        edge.credentials.extend(&record.credentials);
-        edge.first_seen = edge.first_seen.min(record.ts_first);
-        edge.last_seen = edge.last_seen.max(record.ts_last);
-    }
-}
-
-impl Edge {
-    /// How bad: in use before refused and attempted; readable secrets before hashes; then databases, then bytes.
-    fn weight(&self) -> (u8, u8, u8, u64) {
-        let in_use = match self.outcome {
-            "established" => 3,
-            "unknown" => 2,
-            "refused" => 1,
-            _ => 0,
-        };
-        let secret = self.credentials.iter().map(|c| secret_weight(c)).max().unwrap_or(0);
-        let kind = match self.protocol {
-            Some("postgresql" | "mysql" | "redis") => 3,
-            Some("http" | "http2") => 2,
-            Some("dns") => 0,
-            _ => 1,
-        };
-        (in_use, secret, kind, self.bytes)
-    }
-}
-
-/// Secrets that can be read and used at once weigh most.
-fn secret_weight(kind: &str) -> u8 {
-    match kind {
-        "password_hash_challenge" => 1,
-        _ => 2,
     }
 }
 

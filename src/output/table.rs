@@ -83,27 +83,26 @@ fn verdicts(text: &mut String, report: &Report, style: Style) {
 }
 
 fn edges(text: &mut String, report: &Report, style: Style) {
-    let edges = report.edges();
-    if edges.is_empty() {
+    if report.edges_len() == 0 {
         line(text, "No flow was proven to be in cleartext.");
         return;
     }
     line(text, "Who talks in cleartext, worst first:");
-    let shown = edges.get(..style.edges_max).unwrap_or(&edges);
-    let scoped = edges.iter().any(|e| &*e.scope != "default");
+    let shown = &report.worst_edges(style.edges_max);
+    let scoped = report.is_scoped();
     let fits = |layout: &&Layout| {
         let table = edge_table(shown, layout, scoped, Style { color: false, ..style });
         table.lines().all(|row| row.trim_end().chars().count() <= usize::from(style.width))
     };
     let layout = LAYOUTS.iter().find(fits).unwrap_or(&NARROW);
     line(text, &edge_table(shown, layout, scoped, style).to_string());
-    if edges.len() > shown.len() {
-        let rest = edges.len() - shown.len();
+    let rest = report.edges_len() - shown.len();
+    if rest > 0 {
         line(text, &format!("and {rest} more (--edges-max, or --format csv for all)"));
     }
 }
 
-fn edge_table(edges: &[&Edge], layout: &Layout, scoped: bool, style: Style) -> Table {
+fn edge_table(edges: &[Edge], layout: &Layout, scoped: bool, style: Style) -> Table {
     let columns = || layout.columns.iter().filter(|fields| scoped || **fields != [Field::Scope]);
     let stack = |fields: &[Field], text: &dyn Fn(Field) -> String| {
         fields.iter().map(|field| text(*field)).collect::<Vec<_>>().join("\n")

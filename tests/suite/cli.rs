@@ -64,6 +64,25 @@ fn json_and_csv_hold_the_edges() {
 }
 
 #[test]
+fn a_report_says_the_same_whether_whole_records_are_built_for_it_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flows.jsonl");
+    for format in ["json", "csv", "table"] {
+        let alone = ["analyze", "captures", "--format", format, "--fail-on", "credentials"];
+        let beside = [&alone[..], &["--flows", file.to_str().unwrap()]].concat();
+        let (alone, beside) = (cleartap(&alone), cleartap(&beside));
+        assert_eq!(alone.status, beside.status);
+        // The bytes of memory of a session that reads answers differ from those of one that does not.
+        let same = |output: &Output| {
+            let text = stdout(output);
+            let lines = text.lines().filter(|line| !line.contains("session_bytes_peak"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(same(&alone), same(&beside), "{format}");
+    }
+}
+
+#[test]
 fn flows_go_to_a_file_beside_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("flows.jsonl");

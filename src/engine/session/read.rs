@@ -61,7 +61,7 @@ impl Session {
                 self.summary.set_host(http::host(bytes));
             }
             // Behind its length. Only a response that was asked for names anybody.
-            ("dns", Side::Server) if facts.accepted => {
+            ("dns", Side::Server) if facts.accepted && self.hears => {
                 self.answers.extend(bytes.get(2..consumed).map(dns::answers).unwrap_or_default());
             }
             _ => {}
