@@ -169,8 +169,7 @@ impl Run<'_> {
             let (mut engines, mut enrichment) = match joined.take() {
                 Some(joined) => joined,
                 None => {
-                    let mut settings =
-                        arguments::engine(&self.config, Some(input.capture.clone()));
+                    let mut settings = arguments::engine(&self.config, Some(input.capture.clone()));
                     settings.context.brief = self.is_brief();
                     let engines = Engines::new(settings, usize::from(self.args.shards))?;
                     (engines, self.enrichment())
