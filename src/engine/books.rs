@@ -1,5 +1,7 @@
 //! The books of all sessions: what memory they take, how old they are, and which of them are closed for that.
 
+use std::sync::Arc;
+
 use super::{Close, Data, Shard, Work, close};
 use crate::{
     flow::{FlowId, FlowTable},
@@ -22,10 +24,17 @@ impl Shard {
     /// Counts what a flow that has just settled leaves behind; above the bound it leaves only what its verdict needs.
     pub(super) fn account_settled(&mut self, id: FlowId) {
         let Some(flow) = self.table.get_mut(id) else { return };
-        let Work::Settled(settled) = &mut flow.data.work else { return };
-        if settled.bytes > 0 {
+        let Work::Settled { what, .. } = &mut flow.data.work else { return };
+        if what.bytes > 0 {
             return;
         }
+        if let Some(settled) = Arc::get_mut(what).filter(|_| self.settings.context.brief) {
+            settled.summary.drop_evidence();
+        }
+        if self.alike.share(what) {
+            return;
+        }
+        let Some(settled) = Arc::get_mut(what) else { return };
         let mut bytes = settled.memory();
         let full = self.settled_bytes + bytes > self.settings.session_bytes_max;
         let cut = settled.summary.is_cut();
@@ -85,7 +94,7 @@ impl Shard {
         let Some(flow) = self.table.get_mut(id).filter(|flow| flow.serial == serial) else {
             return false;
         };
-        let before = flow.data.session_bytes;
+        let before = flow.data.session_bytes();
         let closed = close(flow, why);
         self.shed.note(flow, false);
         if closed {

@@ -35,7 +35,6 @@ impl fmt::Debug for Excluded {
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     bytes: u64,
-    payload: u64,
     /// What it counts under, once nothing can change that.
     key: Option<KeyId>,
     /// It was counted as a flow of its class before.
@@ -66,7 +65,9 @@ impl Measurer {
         if self.meter.turns(now) {
             let start = self.meter.start();
             for (_, flow) in table.iter_mut() {
-                if flow.last >= start || flow.data.measured.as_ref().is_some_and(|m| m.deferred) {
+                if flow.last >= start
+                    || flow.data.told.as_ref().is_some_and(|told| told.measured.deferred)
+                {
                     self.count(settings, vantages, flow, false);
                 }
             }
@@ -82,18 +83,18 @@ impl Measurer {
         flow: &mut Flow<Data>,
         over: bool,
     ) {
-        let (bytes, payload) = totals(flow);
+        let bytes = total(flow);
         let mut certificate = None;
-        let key = match flow.data.measured.as_ref().and_then(|m| m.key) {
+        let key = match flow.data.told.as_ref().and_then(|told| told.measured.key) {
             Some(key) => key,
             None if matches!(flow.data.work, Work::Silent) => return,
             None => {
-                let settled = over || matches!(flow.data.work, Work::Settled(_));
+                let settled = over || matches!(flow.data.work, Work::Settled { .. });
                 let record = record(settings, vantages, flow, None);
                 // A client that is about to be refused is not yet one in clear.
                 let young = flow.first >= self.meter.start();
                 if !settled && young && record.outcome == "unknown" {
-                    flow.data.measured.get_or_insert_default().deferred = true;
+                    flow.data.told().measured.deferred = true;
                     return;
                 }
                 let excluded = settings.measure.as_ref().and_then(|m| m.excluded.as_ref());
@@ -102,13 +103,14 @@ impl Measurer {
                 certificate = certificate_not_after_s(&record);
                 // An open session may still gain; one that ran on may still become established.
                 let is_final = settled && record.outcome != "unknown";
-                flow.data.measured.get_or_insert_default().key = Some(key).filter(|_| is_final);
+                flow.data.told().measured.key = Some(key).filter(|_| is_final);
                 key
             }
         };
         let class = self.meter.class(key);
-        let measured = flow.data.measured.get_or_insert_default();
-        let active = payload > measured.payload || measured.deferred;
+        let moved = flow.take_moved();
+        let measured = &mut flow.data.told().measured;
+        let active = moved || measured.deferred;
         let first = measured.counted != Some(class);
         let counts = Counts {
             flows: u64::from(active),
@@ -121,7 +123,6 @@ impl Measurer {
             measured.counted = Some(class);
         }
         measured.bytes = measured.bytes.max(bytes);
-        measured.payload = measured.payload.max(payload);
         measured.deferred = false;
     }
 
@@ -139,9 +140,7 @@ impl Measurer {
     }
 }
 
-/// IP bytes and payload bytes of both directions, each by the vantage that records count by.
-fn totals(flow: &Flow<Data>) -> (u64, u64) {
-    flow.directions.iter().map(|direction| direction.elected().0).fold((0, 0), |sum, tally| {
-        (sum.0.saturating_add(tally.bytes), sum.1.saturating_add(tally.payload))
-    })
+/// IP bytes of both directions, each by the vantage that records count by.
+fn total(flow: &Flow<Data>) -> u64 {
+    flow.directions.iter().fold(0, |sum, of| sum.saturating_add(of.elected().0.bytes))
 }

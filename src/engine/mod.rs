@@ -22,12 +22,13 @@ mod reconfigure;
 mod report;
 mod scopes;
 mod session;
+mod settled;
 mod shed;
 mod summary;
 mod texture;
 mod trace;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use answered::Answered;
 pub use batch::Batch;
@@ -36,24 +37,27 @@ use guess::guess;
 use many::Doorman;
 pub use many::{Given, Home, Order};
 
+use measure::Measurer;
 pub use measure::{Excluded, Measure};
-use measure::{Measured, Measurer};
 use places::Places;
-use publish::{Published, last_record, record};
+use publish::{last_record, record};
 pub use report::RecordContext;
 pub use scopes::{Placed, ScopeRule, Scopes, vni};
 use session::{Close, Context, Session, Wanted};
-use shed::{Shed, Standing};
+use settled::{Alike, Data, Settled, Work};
+use shed::Shed;
 pub use summary::{Stage, Summary};
 pub use trace::{TraceEvent, TraceFilter, TraceStep};
 
 use crate::{
     counters::Counters,
-    flow::{Arrival, Flow, FlowId, FlowTable, Limits, NextSegment, VantageId, VantageTable},
+    flow::{
+        Arrival, Direction, Flow, FlowId, FlowTable, Limits, NextSegment, VantageId, VantageTable,
+    },
     metrics::Activity,
     model::{
-        Answer, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp, Transport,
-        record::Record, time::NS_PER_S,
+        Answer, FlowKey, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp,
+        Transport, record::Record, time::NS_PER_S,
     },
     wire::{Decoder, Usual},
 };
@@ -137,6 +141,7 @@ struct Shard {
     session_bytes: usize,
     /// Memory of what is known of settled flows.
     settled_bytes: usize,
+    alike: Alike,
     ended: Vec<Flow<Data>>,
     /// Live: flows that have just settled.
     settled: Vec<FlowId>,
@@ -145,50 +150,6 @@ struct Shard {
     measurer: Option<Measurer>,
     answered: Answered,
     shed: Shed,
-}
-
-/// What the engine keeps with a flow.
-#[derive(Debug, Default)]
-struct Data {
-    work: Work,
-    /// The outcome as soon as it was known for good: later loss takes nothing back.
-    outcome: Option<Outcome>,
-    /// Memory of the session as last accounted.
-    session_bytes: usize,
-    /// Live: what the last record said.
-    published: Option<Box<Published>>,
-    /// What metrics have counted.
-    measured: Option<Box<Measured>>,
-    /// Live: the flow has settled but no record says so yet.
-    settled: bool,
-    /// The session's handshake is over.
-    taken: bool,
-    /// How it stands when load is shed.
-    standing: Standing,
-}
-
-#[derive(Debug, Default)]
-enum Work {
-    /// No payload yet.
-    #[default]
-    Silent,
-    Watched(Box<Session>),
-    Settled(Box<Settled>),
-}
-
-#[derive(Debug)]
-struct Settled {
-    summary: Summary,
-    steps: Vec<TraceStep>,
-    /// Memory of what is known, as accounted; zero before.
-    bytes: usize,
-}
-
-impl Settled {
-    /// Memory held, in bytes.
-    fn memory(&self) -> usize {
-        size_of::<Self>() - size_of::<Summary>() + self.summary.memory()
-    }
 }
 
 impl Engine {
@@ -205,6 +166,7 @@ impl Engine {
             sessions: 0,
             session_bytes: 0,
             settled_bytes: 0,
+            alike: Alike::default(),
             ended: Vec::new(),
             settled: Vec::new(),
             now: Timestamp::default(),
@@ -353,8 +315,8 @@ impl Shard {
         self.shed.note(flow, false);
         self.counters.duplicates += u64::from(!flow.is_first_vantage(direction, vantage));
         // Of a flow that has told all it could only the counters move on.
-        let unwritten = flow.data.settled && self.settings.update_ns.is_some();
-        if matches!(flow.data.work, Work::Settled(_)) && !unwritten {
+        let unwritten = flow.data.is_unwritten() && self.settings.update_ns.is_some();
+        if matches!(flow.data.work, Work::Settled { .. }) && !unwritten {
             return;
         }
         self.work(id, direction, vantage, segment);
@@ -368,7 +330,7 @@ impl Shard {
         let next = NextSegment { time, scope, vantage, ends, direction, tcp, payload_len, ip_len };
         let written = self.settings.update_ns.is_none();
         let moved = self.table.move_on(&next, |data| {
-            matches!(data.work, Work::Settled(_)) && (written || !data.settled)
+            matches!(data.work, Work::Settled { .. }) && (written || !data.is_unwritten())
         });
         self.counters.segments += u64::from(moved);
         moved
@@ -391,24 +353,25 @@ impl Shard {
         self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
         let packet = self.packet;
         let Some(flow) = self.table.get_mut(id) else { return };
-        let (a, b) = (flow.key.a, flow.key.b);
+        let FlowKey { scope, a, b, .. } = flow.key();
         let wanted = Wanted {
             steps: self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b)),
             answers: !self.settings.context.brief,
         };
-        let before = flow.data.session_bytes;
+        let before = flow.data.session_bytes();
         let watched = matches!(flow.data.work, Work::Watched(_));
-        let taken_before = flow.data.taken;
+        let is_taken = |flow: &Flow<Data>| matches!(&flow.data.work, Work::Watched(s) if s.taken);
+        let taken_before = is_taken(flow);
         let answers = work(flow, direction, vantage, segment, packet, wanted);
         if !answers.is_empty() {
-            let client = if flow.client == 0 { a } else { b };
-            let scope = self.settings.scopes.name(flow.key.scope);
+            let client = if flow.client() == 0 { a } else { b };
+            let scope = self.settings.scopes.name(scope);
             self.answered.add(scope, client.ip(), segment.time, answers);
         }
         self.shed.note(flow, false);
-        let (settled, taken) = (flow.data.settled, flow.data.taken && !taken_before);
+        let (settled, taken) = (flow.data.is_unwritten(), is_taken(flow) && !taken_before);
         let (after, now_watched) =
-            (flow.data.session_bytes, matches!(flow.data.work, Work::Watched(_)));
+            (flow.data.session_bytes(), matches!(flow.data.work, Work::Watched(_)));
         let serial = flow.serial;
         self.account(before, after);
         self.account_settled(id);
@@ -432,10 +395,10 @@ impl Shard {
     /// Writes the records of flows that settled or ended.
     fn flush(&mut self, emit: &mut dyn FnMut(Emitted)) {
         for id in self.settled.drain(..) {
-            let Some(flow) = self.table.get_mut(id).filter(|flow| flow.data.settled) else {
+            let Some(flow) = self.table.get_mut(id) else { continue };
+            if !flow.data.write() {
                 continue;
-            };
-            flow.data.settled = false;
+            }
             let began = flow.serial;
             let mut record = record(&self.settings, &self.vantages, flow, Some("settled"));
             self.shed.mark(&mut record);
@@ -460,10 +423,10 @@ impl Shard {
 
     /// Writes the last record of a flow.
     fn end(&mut self, mut flow: Flow<Data>, emit: &mut dyn FnMut(Emitted)) {
-        let before = flow.data.session_bytes;
+        let before = flow.data.session_bytes();
         self.shed.note(&mut flow, true);
-        if let Work::Settled(settled) = &flow.data.work {
-            self.settled_bytes = self.settled_bytes.saturating_sub(settled.bytes);
+        if let Work::Settled { what, .. } = &flow.data.work {
+            self.settled_bytes = self.settled_bytes.saturating_sub(what.bytes);
         }
         let over = matches!(flow.state, State::Closed | State::Reset);
         if close(&mut flow, if over { Close::Over } else { Close::End }) {
@@ -474,12 +437,13 @@ impl Shard {
             measurer.count(&self.settings, &self.vantages, &mut flow, true);
         }
         let event = self.settings.update_ns.map(|_| "end");
-        let (summary, steps) = match std::mem::take(&mut flow.data.work) {
-            Work::Settled(settled) => (settled.summary, settled.steps),
-            _ => (Summary::default(), Vec::new()),
+        let Settled { summary, steps, outcome, .. } = match std::mem::take(&mut flow.data.work) {
+            Work::Settled { what, .. } => Arc::unwrap_or_clone(what),
+            _ => Settled::default(),
         };
         summary.reached.count(&mut self.counters);
-        let mut record = last_record(&self.settings, &self.vantages, &mut flow, summary, event);
+        let known = (summary, outcome);
+        let mut record = last_record(&self.settings, &self.vantages, &mut flow, known, event);
         self.shed.mark(&mut record);
         self.counters.count_verdict(record.encryption);
         emit(Emitted { record, steps, answers: self.answered.take(), began: flow.serial });
@@ -488,8 +452,9 @@ impl Shard {
     /// Live: a record for every flow that settled or moved data since its last one.
     fn updates(&mut self, emit: &mut dyn FnMut(Emitted)) {
         for (_, flow) in self.table.iter_mut() {
-            let settled = std::mem::take(&mut flow.data.settled);
-            let moved = flow.data.published.as_ref().is_none_or(|p| p.last < flow.last);
+            let settled = flow.data.write();
+            let published = flow.data.told.as_ref().and_then(|told| told.published);
+            let moved = published.is_none_or(|p| p.last < flow.last);
             if !settled && !moved {
                 continue;
             }
@@ -516,60 +481,48 @@ fn work(
     }
     // Copies of a datagram cannot be told from two datagrams, so only one vantage is read.
     let copy = segment.tcp.is_none() && !flow.is_first_vantage(direction, vantage);
-    let acked = flow.acked();
+    let (acked, client) = (flow.acked(), flow.client());
     let Work::Watched(session) = &mut flow.data.work else { return Vec::new() };
     if copy {
         return Vec::new();
     }
-    let context = Context {
-        direction,
-        client: flow.client,
-        roles_certain: flow.roles == Roles::Handshake,
-        acked,
-        packet,
-    };
+    let context =
+        Context { direction, client, roles_certain: flow.roles == Roles::Handshake, acked, packet };
     session.segment(context, segment);
     let (client, by_payload) = session.client();
-    flow.data.session_bytes = session.memory();
+    session.accounted = session.memory();
     let over = session.is_over();
     let answers = session.take_answers();
     if by_payload && flow.roles != Roles::Handshake {
-        (flow.client, flow.roles) = (client, Roles::Payload);
+        flow.learn_roles(client, Roles::Payload);
     }
     if over {
         close(flow, Close::End);
     } else if let Work::Watched(session) = &flow.data.work
         && session.is_taken()
     {
-        flow.data.taken = true;
-        if flow.data.outcome.is_none() {
-            settle_outcome(flow, &session.summary());
+        let known = session.outcome.or_else(|| known_outcome(flow, &session.summary()));
+        if let Work::Watched(session) = &mut flow.data.work {
+            (session.taken, session.outcome) = (true, known);
         }
     }
     answers
 }
 
-/// Keeps the outcome, if it is known.
-fn settle_outcome(flow: &mut Flow<Data>, summary: &Summary) {
-    if flow.data.outcome.is_some() {
-        return;
-    }
-    let outcome = Some(summary.final_outcome(flow)).filter(|outcome| *outcome != Outcome::Unknown);
-    flow.data.outcome = outcome;
+/// The outcome, if it is known for good.
+fn known_outcome(flow: &Flow<Data>, summary: &Summary) -> Option<Outcome> {
+    Some(summary.final_outcome(flow)).filter(|outcome| *outcome != Outcome::Unknown)
 }
 
 /// Begins a session with the first payload; what has no payload to read is settled at once.
 fn begin(flow: &mut Flow<Data>, segment: &Segment<'_>, wanted: Wanted) {
     match segment.transport {
         Transport::Esp => {
-            let summary = Summary::esp(segment);
-            flow.data.work =
-                Work::Settled(Box::new(Settled { summary, steps: Vec::new(), bytes: 0 }));
-            flow.data.settled = true;
+            flow.data.work = Work::settled(Summary::esp(segment), Vec::new(), None);
         }
         Transport::Tcp | Transport::Udp if segment.payload_len > 0 => {
-            let isns = [0, 1].map(|d| flow.directions.get(d).and_then(|d| d.isn));
-            let session = Session::new(segment.transport, flow.client, isns, wanted);
+            let isns = [0, 1].map(|d| flow.directions.get(d).and_then(Direction::isn));
+            let session = Session::new(segment.transport, flow.client(), isns, wanted);
             flow.data.work = Work::Watched(Box::new(session));
         }
         Transport::Tcp | Transport::Udp => {}
@@ -582,15 +535,14 @@ fn close(flow: &mut Flow<Data>, why: Close) -> bool {
     session.close(why, flow.roles == Roles::Handshake);
     let (client, by_payload) = session.client();
     if by_payload && flow.roles != Roles::Handshake {
-        (flow.client, flow.roles) = (client, Roles::Payload);
+        flow.learn_roles(client, Roles::Payload);
     }
     let Work::Watched(session) = std::mem::take(&mut flow.data.work) else { return false };
+    let outcome = session.outcome;
     let (mut summary, steps) = session.into_summary();
     summary.shrink();
-    settle_outcome(flow, &summary);
-    flow.data.work = Work::Settled(Box::new(Settled { summary, steps, bytes: 0 }));
-    flow.data.session_bytes = 0;
-    flow.data.settled = true;
+    let outcome = outcome.or_else(|| known_outcome(flow, &summary));
+    flow.data.work = Work::settled(summary, steps, outcome);
     true
 }
 

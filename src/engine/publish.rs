@@ -4,7 +4,7 @@ use super::{Data, Settings, Stage, Summary, Work, report};
 use crate::{
     flow::{Flow, VantageTable},
     model::{
-        Timestamp, Verdict,
+        Outcome, Timestamp, Verdict,
         record::{Delta, Record},
     },
 };
@@ -24,27 +24,29 @@ pub(super) fn record(
     flow: &mut Flow<Data>,
     event: Option<&'static str>,
 ) -> Record {
-    let verdict = match &flow.data.work {
+    let mut verdict = match &flow.data.work {
         Work::Silent => Summary::default().verdict(flow, Stage::Over),
         Work::Watched(session) => session.summary().verdict(flow, Stage::Open),
-        Work::Settled(settled) => settled.summary.verdict(flow, Stage::Over),
+        Work::Settled { what, .. } => what.summary.verdict(flow, Stage::Over),
     };
+    verdict.outcome = flow.data.outcome().unwrap_or(verdict.outcome);
     written(settings, vantages, flow, verdict, event)
 }
 
-/// The record of a flow that has ended, of which `summary` is known.
+/// The record of a flow that has ended, of which that summary and outcome are known.
 pub(super) fn last_record(
     settings: &Settings,
     vantages: &VantageTable,
     flow: &mut Flow<Data>,
-    summary: Summary,
+    (summary, outcome): (Summary, Option<Outcome>),
     event: Option<&'static str>,
 ) -> Record {
-    let verdict = if settings.context.brief {
+    let mut verdict = if settings.context.brief {
         summary.brief_verdict(flow)
     } else {
         summary.into_verdict(flow)
     };
+    verdict.outcome = outcome.unwrap_or(verdict.outcome);
     written(settings, vantages, flow, verdict, event)
 }
 
@@ -53,18 +55,17 @@ fn written(
     settings: &Settings,
     vantages: &VantageTable,
     flow: &mut Flow<Data>,
-    mut verdict: Verdict,
+    verdict: Verdict,
     event: Option<&'static str>,
 ) -> Record {
-    verdict.outcome = flow.data.outcome.unwrap_or(verdict.outcome);
-    let scope = settings.scopes.name(flow.key.scope);
+    let scope = settings.scopes.name(flow.key().scope);
     let mut record = report::record(flow, verdict, vantages, scope, &settings.context);
     record.event = event;
     if event.is_some() {
-        let mut published = flow.data.published.take().unwrap_or_default();
-        record.delta = Some(delta(&mut published.totals, flow.client, &record));
-        published.last = flow.last;
-        flow.data.published = Some(published);
+        let (client, last) = (flow.client(), flow.last);
+        let published = flow.data.told().published.get_or_insert_default();
+        record.delta = Some(delta(&mut published.totals, client, &record));
+        published.last = last;
     }
     record
 }

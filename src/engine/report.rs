@@ -67,11 +67,11 @@ pub(super) fn record<T>(
     scope: &Arc<str>,
     context: &RecordContext,
 ) -> Record {
-    let key = &flow.key;
-    let (src, dst) = if flow.client == 0 { (key.a, key.b) } else { (key.b, key.a) };
+    let key = flow.key();
+    let (src, dst) = if flow.client() == 0 { (key.a, key.b) } else { (key.b, key.a) };
     let (c2s, exact_c2s) = flow.direction(Side::Client).elected();
     let (s2c, exact_s2c) = flow.direction(Side::Server).elected();
-    let elected = [c2s, s2c];
+    let elected = [&c2s, &s2c];
     Record {
         schema: SCHEMA_VERSION,
         capture: context.capture.clone(),
@@ -79,7 +79,7 @@ pub(super) fn record<T>(
         ts_first: flow.first,
         ts_last: flow.last,
         scope: Arc::clone(scope),
-        community_id: CommunityId::new(*key),
+        community_id: CommunityId::new(key),
         src_ip: src.ip(),
         src_port: src.port(),
         dst_ip: dst.ip(),
@@ -137,8 +137,8 @@ fn vantage_records<'f>(
     vantages: &VantageTable,
 ) -> Vec<VantageRecord> {
     let mut list: Vec<VantageRecord> = directions
-        .flat_map(Direction::tallies)
-        .filter_map(|tally| vantages.get(tally.vantage))
+        .flat_map(Direction::vantages)
+        .filter_map(|vantage| vantages.get(vantage))
         .map(|v| VantageRecord { source: v.source, vni: v.vni })
         .collect();
     list.sort_unstable();

@@ -17,7 +17,9 @@ use crate::{
     detect::{FollowState, Start},
     flow::{Gap, Pushed, Stream},
     inspect::Reader,
-    model::{Answer, Segment, Side, TcpHeader, Transport, UnknownReason, tls::CertificateCut},
+    model::{
+        Answer, Outcome, Segment, Side, TcpHeader, Transport, UnknownReason, tls::CertificateCut,
+    },
 };
 
 /// Bytes of a known start shown to detectors, per side.
@@ -33,6 +35,7 @@ const FOLLOW_STEPS_MAX: u32 = 4096;
 const FOLLOW_UNREAD_MAX: usize = 16 * 1024;
 
 /// A flow being watched.
+#[allow(clippy::struct_excessive_bools, reason = "independent observations, each true or not yet")]
 #[derive(Debug)]
 pub(super) struct Session {
     transport: Transport,
@@ -64,6 +67,12 @@ pub(super) struct Session {
     roles_by_payload: bool,
     /// What name services answer is read.
     hears: bool,
+    /// The outcome as soon as it was known for good: later loss takes nothing back.
+    pub(super) outcome: Option<Outcome>,
+    /// The handshake is over, and its age counts.
+    pub(super) taken: bool,
+    /// Memory as last accounted.
+    pub(super) accounted: usize,
     /// Recorded only for `explain`.
     trace: Option<Box<Trace>>,
 }
@@ -149,6 +158,9 @@ impl Session {
             answers: Vec::new(),
             roles_by_payload: false,
             hears: wanted.answers,
+            outcome: None,
+            taken: false,
+            accounted: 0,
             trace: wanted.steps.then(Box::default),
         }
     }

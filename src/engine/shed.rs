@@ -3,22 +3,10 @@
 
 use super::{Data, Work};
 use crate::{
-    flow::Flow,
-    model::{Endpoint, Segment, TcpHeader, Timestamp, Transport, record::Record},
+    flow::{Flow, Standing},
+    model::{Endpoint, FlowKey, Segment, TcpHeader, Timestamp, Transport, record::Record},
     wire::steer,
 };
-
-/// How a flow stands in these books.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Not in them.
-    #[default]
-    Out,
-    /// Every packet may tell something.
-    Undecided,
-    /// Packets only move counters.
-    Decided,
-}
 
 /// Flows of one hash.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,14 +87,15 @@ impl Shed {
         }
         let now = match flow.data.work {
             _ if over => Standing::Out,
-            Work::Settled(_) => Standing::Decided,
+            Work::Settled { .. } => Standing::Decided,
             _ => Standing::Undecided,
         };
-        let before = std::mem::replace(&mut flow.data.standing, now);
+        let before = std::mem::replace(&mut flow.standing, now);
         if now == before {
             return;
         }
-        let Some(place) = self.places.get_mut(place(flow.key.a, flow.key.b)) else { return };
+        let FlowKey { a, b, .. } = flow.key();
+        let Some(place) = self.places.get_mut(place(a, b)) else { return };
         for (standing, grows) in [(before, false), (now, true)] {
             let flows = match standing {
                 Standing::Out => continue,

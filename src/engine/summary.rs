@@ -1,5 +1,7 @@
 //! What is known of a flow's conversation, and the verdict that follows from it.
 
+use std::hash::{Hash as _, Hasher};
+
 use crate::{
     counters::Counters,
     detect::{Facts, Match},
@@ -16,7 +18,7 @@ use crate::{
 
 /// Everything learnt so far; only ever gains (design: the lattice).
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each set by name")]
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     layers: Vec<&'static str>,
     evidence: Vec<Evidence>,
@@ -299,6 +301,24 @@ impl Summary {
             + self.host.as_ref().map_or(0, Hostname::memory)
     }
 
+    /// Whether it says what other flows can hardly share: names, certificates, fingerprints.
+    pub(super) const fn is_of_its_own(&self) -> bool {
+        self.tls.is_some() || self.host.is_some()
+    }
+
+    /// Hashes what tells summaries apart best.
+    pub(super) fn hash_proof(&self, state: &mut impl Hasher) {
+        (&self.layers, self.encryption, self.fits, self.unknown).hash(state);
+        for Evidence { rule, offset, length, .. } in &self.evidence {
+            (rule.as_ptr(), offset, length).hash(state);
+        }
+    }
+
+    /// Nobody reads the evidence.
+    pub(super) fn drop_evidence(&mut self) {
+        self.evidence = Vec::new();
+    }
+
     /// Nothing more will be learnt: gives back what was reserved for it.
     pub(super) fn shrink(&mut self) {
         self.layers.shrink_to_fit();
@@ -437,7 +457,7 @@ impl Summary {
     fn outcome<T>(&self, flow: &Flow<T>) -> Outcome {
         let whole = is_whole(flow);
         // Of a connection that was not closed the end may be missing.
-        let closed = flow.state == State::Closed || flow.key.transport != Transport::Tcp;
+        let closed = flow.state == State::Closed || flow.key().transport != Transport::Tcp;
         let taken = self.accepted || self.is_handshake_done() && is_gapless(flow);
         match self.outcome_seen(flow) {
             Outcome::Refused if !whole => Outcome::Unknown,
@@ -482,13 +502,13 @@ impl Summary {
         // The speaker's acknowledgements tell of an answer that was not mirrored.
         let speaker = flow.direction(silent.other());
         let answered = flow.has_payload(silent) || speaker.acks_payload();
-        let unseen = flow.direction(silent).tallies().next().is_none();
-        match flow.key.transport {
+        let unseen = !flow.direction(silent).is_seen();
+        match flow.key().transport {
             // A handshake is judged by its own reader.
             Transport::Tcp if answered && self.tls.is_some() => Outcome::Unknown,
             Transport::Tcp if answered => Outcome::Established,
             // Joined late, or nothing of that side was captured: it may have spoken.
-            Transport::Tcp if self.midstream || unseen && speaker.acked.is_none() => {
+            Transport::Tcp if self.midstream || unseen && speaker.acked().is_none() => {
                 if ran_on(flow) { Outcome::Established } else { Outcome::Unknown }
             }
             // A datagram of the server answers one that was not seen.
@@ -538,15 +558,15 @@ fn handshake_outcome<T>(facts: &TlsFacts, flow: &Flow<T>) -> HandshakeOutcome {
 
 /// Whether both directions were seen from their beginning, without a gap or a cut.
 fn is_whole<T>(flow: &Flow<T>) -> bool {
-    let begun = flow.directions.iter().all(|direction| direction.isn.is_some());
-    is_gapless(flow) && (begun || flow.key.transport != Transport::Tcp)
+    let begun = flow.directions.iter().all(|direction| direction.isn().is_some());
+    is_gapless(flow) && (begun || flow.key().transport != Transport::Tcp)
 }
 
 /// Whether both directions were seen without a gap or a cut, as far as the other end acknowledged them.
 fn is_gapless<T>(flow: &Flow<T>) -> bool {
     flow.directions.iter().zip(flow.directions.iter().rev()).all(|(direction, other)| {
         let (tally, exact) = direction.elected();
-        let missed = other.acked.is_some_and(|(_, ack)| tally.coverage.ends_before(ack));
+        let missed = other.acked().is_some_and(|ack| tally.coverage.ends_before(ack));
         exact && !missed && tally.packets > 0 && tally.truncated == 0
     })
 }

@@ -27,7 +27,7 @@ impl TraceFilter {
 }
 
 /// One step on the way to a verdict.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceStep {
     /// Packet number in the capture, from 1.
     pub packet: u64,

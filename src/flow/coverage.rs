@@ -21,7 +21,7 @@ pub struct Coverage {
 
 /// What is missing in a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Holes {
+pub(super) struct Holes {
     list: [(u32, u32); HOLES_MAX],
     count: u8,
 }
@@ -36,6 +36,32 @@ pub enum Seen {
 }
 
 impl Coverage {
+    /// The range alone.
+    pub(super) const fn of_parts(
+        (start, end): (u32, u32),
+        [begun, long, overflow]: [bool; 3],
+    ) -> Self {
+        Self { start, end, begun, long, overflow, holes: None }
+    }
+
+    /// First number, the one behind the last, and what is known of the range.
+    pub(super) const fn parts(&self) -> ((u32, u32), [bool; 3]) {
+        ((self.start, self.end), [self.begun, self.long, self.overflow])
+    }
+
+    pub(super) fn with_holes(self, holes: Option<Box<Holes>>) -> Self {
+        Self { holes, ..self }
+    }
+
+    pub(super) fn into_holes(self) -> Option<Box<Holes>> {
+        self.holes
+    }
+
+    /// Whether a range that ends before `end` lacks something.
+    pub(super) const fn ends_short_of(&self, end: u32) -> bool {
+        !self.begun || before(self.end, end)
+    }
+
     /// Adds `length` sequence numbers from `seq`.
     pub fn add(&mut self, seq: u32, length: u32) -> Seen {
         let end = seq.wrapping_add(length);

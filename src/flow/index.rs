@@ -1,104 +1,77 @@
-//! From a flow's key to its place: keys as integers, IPv4 apart, so that little is hashed and compared per packet.
+//! From a flow's key to its place. The table holds places only, five bytes each: the keys stand in the flows, which are
+//! needed anyway.
 //!
 //! The hash is seeded: the hosts that are watched choose their ports.
 
-use std::net::IpAddr;
+use std::hash::BuildHasher as _;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
+use super::key::{Key, KeyV4};
 use crate::model::FlowKey;
 
-/// Places of flows by key.
+/// Places of flows by key. Where a place is asked for its key, `key_at` says it.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    v4: HashMap<u128, u32, foldhash::fast::RandomState>,
-    v6: HashMap<[u64; 5], u32, foldhash::fast::RandomState>,
-}
-
-/// A key as integers.
-enum Packed {
-    V4(u128),
-    V6([u64; 5]),
+    places: HashTable<u32>,
+    seed: foldhash::fast::RandomState,
 }
 
 impl Index {
+    /// Bytes of one entry, three quarters full.
+    pub(super) const ENTRY_BYTES: usize = (size_of::<u32>() + 1) * 4 / 3;
+
     /// The place of a key.
-    pub(super) fn get(&self, key: &FlowKey) -> Option<u32> {
-        match Packed::from(key) {
-            Packed::V4(key) => self.v4.get(&key).copied(),
-            Packed::V6(key) => self.v6.get(&key).copied(),
+    pub(super) fn get<'k>(
+        &self,
+        key: &FlowKey,
+        key_at: impl Fn(u32) -> Option<&'k Key>,
+    ) -> Option<u32> {
+        if let Some(key) = KeyV4::of(key) {
+            return self.get_v4(key, key_at);
         }
+        let is_it = |at: &u32| matches!(key_at(*at), Some(Key::V6(known)) if **known == *key);
+        self.places.find(self.seed.hash_one(*key), is_it).copied()
     }
 
-    /// The place of a key of IPv4, given as its parts: the lower end first.
-    pub(super) fn get_v4(&self, ends: [(u32, u16); 2], scope: u16, transport: u8) -> Option<u32> {
-        self.v4.get(&packed_v4(ends, scope, transport)).copied()
+    /// The place of a key of IPv4.
+    pub(super) fn get_v4<'k>(
+        &self,
+        key: KeyV4,
+        key_at: impl Fn(u32) -> Option<&'k Key>,
+    ) -> Option<u32> {
+        let is_it = |at: &u32| matches!(key_at(*at), Some(Key::V4(known)) if *known == key);
+        self.places.find(key.hash(&self.seed), is_it).copied()
     }
 
     /// Puts a key at a place; returns where it was before.
-    pub(super) fn insert(&mut self, key: &FlowKey, at: u32) -> Option<u32> {
-        match Packed::from(key) {
-            Packed::V4(key) => self.v4.insert(key, at),
-            Packed::V6(key) => self.v6.insert(key, at),
+    pub(super) fn insert<'k>(
+        &mut self,
+        key: &Key,
+        at: u32,
+        key_at: impl Fn(u32) -> Option<&'k Key>,
+    ) -> Option<u32> {
+        let hash = key.hash(&self.seed);
+        if let Some(place) = self.places.find_mut(hash, |at| key_at(*at) == Some(key)) {
+            return Some(std::mem::replace(place, at));
         }
+        let seed = &self.seed;
+        let rehash = |at: &u32| key_at(*at).map_or(0, |key| key.hash(seed));
+        self.places.insert_unique(hash, at, rehash);
+        None
     }
 
-    /// Forgets a key.
-    pub(super) fn remove(&mut self, key: &FlowKey) {
-        match Packed::from(key) {
-            Packed::V4(key) => self.v4.remove(&key),
-            Packed::V6(key) => self.v6.remove(&key),
-        };
+    /// Forgets the key of a place.
+    pub(super) fn remove(&mut self, key: &Key, at: u32) {
+        if let Ok(place) = self.places.find_entry(key.hash(&self.seed), |place| *place == at) {
+            place.remove();
+        }
     }
 
     /// Forgets all.
     pub(super) fn clear(&mut self) {
-        self.v4.clear();
-        self.v6.clear();
+        self.places.clear();
     }
-}
-
-impl From<&FlowKey> for Packed {
-    fn from(key: &FlowKey) -> Self {
-        match (key.a.ip(), key.b.ip()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let ends = [(a.to_bits(), key.a.port()), (b.to_bits(), key.b.port())];
-                Self::V4(packed_v4(ends, key.scope.0, key.transport.number()))
-            }
-            (a, b) => {
-                let ports = [key.a.port(), key.b.port()];
-                let rest = packed_rest(ports, key.scope.0, key.transport.number());
-                let [[a1, a0], [b1, b0]] = [a, b].map(halves);
-                Self::V6([a1, a0, b1, b0, rest])
-            }
-        }
-    }
-}
-
-fn packed_v4(ends: [(u32, u16); 2], scope: u16, transport: u8) -> u128 {
-    let [(a, port_a), (b, port_b)] = ends;
-    let addresses = u64::from(a) << 32 | u64::from(b);
-    u128::from(addresses) << 64 | u128::from(packed_rest([port_a, port_b], scope, transport))
-}
-
-fn packed_rest(ports: [u16; 2], scope: u16, transport: u8) -> u64 {
-    let [a, b] = ports.map(u64::from);
-    a << 48 | b << 32 | u64::from(scope) << 8 | u64::from(transport)
-}
-
-/// Both halves of an address. One packet never mixes the families.
-const fn halves(ip: IpAddr) -> [u64; 2] {
-    let bits = match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(ip) => ip.to_bits(),
-    };
-    [low(bits >> 64), low(bits)]
-}
-
-/// The lower 64 bits.
-#[allow(clippy::cast_possible_truncation, reason = "the upper half is cut on purpose")]
-const fn low(bits: u128) -> u64 {
-    bits as u64
 }
 
 #[cfg(test)]
@@ -119,18 +92,22 @@ mod tests {
             for transport in [Transport::Tcp, Transport::Udp, Transport::Esp] {
                 for scope in [0, 1, u16::MAX] {
                     for (src, dst) in [(a, b), (a, c), (b, c)] {
-                        keys.push(FlowKey::new(ScopeId(scope), transport, end(src), end(dst)).0);
+                        let (key, _) = FlowKey::new(ScopeId(scope), transport, end(src), end(dst));
+                        assert_eq!(Key::from(&key).whole(), key);
+                        keys.push(key);
                     }
                 }
             }
         }
-        for (at, key) in (0..).zip(&keys) {
-            assert_eq!(index.insert(key, at), None, "{key:?}");
+        let packed: Vec<Key> = keys.iter().map(Key::from).collect();
+        let key_at = |at: u32| packed.get(usize::try_from(at).unwrap());
+        for (at, key) in (0..).zip(&packed) {
+            assert_eq!(index.insert(key, at, key_at), None, "{key:?}");
         }
-        for (at, key) in (0..).zip(&keys) {
-            assert_eq!(index.get(key), Some(at));
-            index.remove(key);
-            assert_eq!(index.get(key), None);
+        for ((at, key), packed) in (0..).zip(&keys).zip(&packed) {
+            assert_eq!(index.get(key, key_at), Some(at));
+            index.remove(packed, at);
+            assert_eq!(index.get(key, key_at), None);
         }
     }
 }

@@ -1,6 +1,14 @@
 //! The flow table: fixed capacity, one entry per connection, aged by packet time on a timer wheel.
 
-use super::{Direction, Flow, SEQUENCE_DISTANCE_MAX, VantageId, index::Index, slab::Slab};
+use hashbrown::HashMap;
+
+use super::{
+    Direction, Flow, SEQUENCE_DISTANCE_MAX, Standing, Timer, VantageId,
+    index::Index,
+    key::{Key, KeyV4},
+    limits::{Limits, TableCounters},
+    slab::Slab,
+};
 use crate::model::{
     FlowKey, Origin, Roles, ScopeId, Segment, State, TcpHeader, Timestamp, Transport,
 };
@@ -8,70 +16,6 @@ use crate::model::{
 /// A flow's place in the table; valid until the flow ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowId(u32);
-
-/// Bounds of the table.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Most flows at once.
-    pub flows_max: usize,
-    /// TCP idle time.
-    pub tcp_idle_ns: u64,
-    /// TCP idle time before both ends have spoken.
-    pub half_open_idle_ns: u64,
-    /// UDP and ESP idle time.
-    pub udp_idle_ns: u64,
-    /// How long a closed TCP flow waits for late copies.
-    pub linger_ns: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let seconds = |s: u64| s * crate::model::time::NS_PER_S;
-        Self {
-            flows_max: 1 << 20,
-            tcp_idle_ns: seconds(300),
-            half_open_idle_ns: seconds(20),
-            udp_idle_ns: seconds(60),
-            // A FIN without an answer is sent again with ever longer pauses.
-            linger_ns: seconds(15),
-        }
-    }
-}
-
-/// What the table met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TableCounters {
-    /// Flows begun.
-    pub flows: u64,
-    /// Flows pushed out of a full table.
-    pub evicted: u64,
-    /// Connections told apart although their keys are equal (two networks under one scope).
-    pub scope_collision: u64,
-    /// Segments of a vantage that fit no connection known.
-    pub stray: u64,
-    /// Segments that fit none of the connections of their key, which are as many as can be told apart.
-    pub siblings_crowded_out: u64,
-    /// Resets whose sequence number lies far from the connection's, not believed.
-    pub blind_resets: u64,
-    /// Copies of flows from further vantages than are counted for one direction.
-    pub copies_uncounted: u64,
-    /// Ports used again by a new connection.
-    pub port_reuse: u64,
-}
-
-impl TableCounters {
-    /// Adds what another table met.
-    pub const fn add(&mut self, other: &Self) {
-        self.flows += other.flows;
-        self.evicted += other.evicted;
-        self.scope_collision += other.scope_collision;
-        self.stray += other.stray;
-        self.siblings_crowded_out += other.siblings_crowded_out;
-        self.blind_resets += other.blind_resets;
-        self.copies_uncounted += other.copies_uncounted;
-        self.port_reuse += other.port_reuse;
-    }
-}
 
 /// One packet as the table needs it.
 #[derive(Clone, Copy, Debug)]
@@ -115,9 +59,12 @@ pub struct NextSegment {
 #[derive(Debug)]
 pub struct FlowTable<T> {
     limits: Limits,
-    slots: Slab<Slot<T>>,
+    /// Empty ones are listed in `free`.
+    slots: Slab<Option<Flow<T>>>,
     free: Vec<u32>,
     index: Index,
+    /// The next flow of the same key, of those that have one.
+    siblings: HashMap<u32, u32, foldhash::fast::RandomState>,
     wheel: Vec<u32>,
     /// Second up to which the wheel has turned.
     turned: Option<u64>,
@@ -125,18 +72,10 @@ pub struct FlowTable<T> {
     pub counters: TableCounters,
 }
 
-#[derive(Debug)]
-struct Slot<T> {
-    flow: Option<Flow<T>>,
-    /// Next flow of the same key.
-    sibling: u32,
-    previous: u32,
-    next: u32,
-    wheel: u32,
-}
-
 /// No slot.
 const NIL: u32 = u32::MAX;
+/// On no wheel.
+const NOWHERE: u16 = u16::MAX;
 /// Seconds on the wheel.
 const WHEEL_SECONDS: u64 = 512;
 /// Busy flows put in their place at most before one flow is pushed out.
@@ -165,6 +104,7 @@ impl<T: Default> FlowTable<T> {
             slots: Slab::new(),
             free: Vec::new(),
             index: Index::default(),
+            siblings: HashMap::default(),
             wheel,
             turned: None,
             counters: TableCounters::default(),
@@ -178,7 +118,7 @@ impl<T: Default> FlowTable<T> {
 
     /// Whether a flow of this key is alive.
     pub fn contains(&self, key: &FlowKey) -> bool {
-        self.index.get(key).is_some()
+        self.index.get(key, self.key_at()).is_some()
     }
 
     /// Counts a packet on its flow, which may be new. Flows that end by this go to `ended`.
@@ -213,7 +153,7 @@ impl<T: Default> FlowTable<T> {
             }
             (None, _) => self.create(arrival, ended),
         };
-        let flow = self.slots.get_mut(index(slot))?.flow.as_mut()?;
+        let flow = self.slots.get_mut(index(slot))?.as_mut()?;
         let before = flow.state;
         flow.count(arrival.direction, arrival.vantage, arrival.segment, &mut self.counters);
         // The acknowledgement of the last FIN lets a closed one end sooner.
@@ -227,18 +167,24 @@ impl<T: Default> FlowTable<T> {
     /// from this vantage before, without a gap. False if anything else may be the case: then nothing was done, and
     /// [`Self::arrive`] has to look.
     pub fn move_on(&mut self, next: &NextSegment, is_over: impl FnOnce(&T) -> bool) -> bool {
-        let transport = Transport::Tcp.number();
-        let Some(at) = self.index.get_v4(next.ends, next.scope.0, transport) else { return false };
-        let flow = self.slots.get_mut(index(at)).and_then(|slot| slot.flow.as_mut());
+        let [(a, port_a), (b, port_b)] = next.ends;
+        let key = KeyV4 {
+            addresses: [a, b],
+            ports: [port_a, port_b],
+            scope: next.scope.0,
+            transport: Transport::Tcp,
+        };
+        let Some(at) = self.index.get_v4(key, self.key_at()) else { return false };
+        let flow = self.slots.get_mut(index(at)).and_then(Option::as_mut);
         flow.is_some_and(|flow| is_over(&flow.data) && flow.move_on(next))
     }
 
-    /// Memory of one flow: its slot, and its entry in the index (IPv4, three quarters full).
-    pub const FLOW_BYTES: usize = size_of::<Slot<T>>() + (size_of::<(u128, u32)>() + 1) * 4 / 3;
+    /// Memory of one flow: its slot, and its entry in the index.
+    pub const FLOW_BYTES: usize = size_of::<Option<Flow<T>>>() + Index::ENTRY_BYTES;
 
     /// The flow at `id`.
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<T>> {
-        self.slots.get_mut(index(id.0))?.flow.as_mut()
+        self.slots.get_mut(index(id.0))?.as_mut()
     }
 
     /// Ends what has been idle for too long.
@@ -264,15 +210,14 @@ impl<T: Default> FlowTable<T> {
         let mut alive = Vec::with_capacity(self.len());
         for head in &self.wheel {
             let mut at = *head;
-            while let Some(slot) = self.slots.get(index(at)) {
+            while let Some(flow) = self.flow(at) {
                 alive.push(at);
-                at = slot.next;
+                at = flow.timer.next;
             }
         }
         let from = ended.len();
         for at in alive {
-            let flow = self.slots.get(index(at)).and_then(|slot| slot.flow.as_ref());
-            if flow.is_some_and(|flow| flow.last.since(now) > ahead_ns_max) {
+            if self.flow(at).is_some_and(|flow| flow.last.since(now) > ahead_ns_max) {
                 ended.extend(self.remove(at).map(Flow::timed_out));
             } else {
                 self.schedule(at);
@@ -289,12 +234,13 @@ impl<T: Default> FlowTable<T> {
         let mut slots = std::mem::replace(&mut self.slots, Slab::new());
         self.free.clear();
         self.index.clear();
+        self.siblings.clear();
         self.wheel.fill(NIL);
-        let flow = |at| slots.get(at).and_then(|slot: &Slot<T>| slot.flow.as_ref());
+        let flow = |at| slots.get(at).and_then(|slot: &Option<Flow<T>>| slot.as_ref());
         let mut order: Vec<(u64, usize)> =
             (0..slots.len()).filter_map(|at| Some((flow(at)?.serial, at))).collect();
         order.sort_unstable();
-        order.into_iter().filter_map(move |(_, at)| slots.get_mut(at)?.flow.take())
+        order.into_iter().filter_map(move |(_, at)| slots.get_mut(at)?.take())
     }
 
     /// Flows alive.
@@ -311,36 +257,48 @@ impl<T: Default> FlowTable<T> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (FlowId, &mut Flow<T>)> {
         (0_u32..)
             .zip(self.slots.iter_mut())
-            .filter_map(|(at, slot)| Some((FlowId(at), slot.flow.as_mut()?)))
+            .filter_map(|(at, slot)| Some((FlowId(at), slot.as_mut()?)))
+    }
+
+    fn flow(&self, at: u32) -> Option<&Flow<T>> {
+        self.slots.get(index(at))?.as_ref()
+    }
+
+    /// The key of a place.
+    fn key_at<'t>(&'t self) -> impl Fn(u32) -> Option<&'t Key> {
+        let slots = &self.slots;
+        |at| Some(&slots.get(index(at))?.as_ref()?.key)
+    }
+
+    /// The next flow of the same key.
+    fn sibling(&self, at: u32) -> u32 {
+        if self.siblings.is_empty() { NIL } else { self.siblings.get(&at).copied().unwrap_or(NIL) }
     }
 
     /// The flow of a packet: first one that knows its vantage, then one that fits its sequence numbers.
     fn find(&self, arrival: &Arrival<'_, '_>) -> (Option<u32>, Fit) {
-        let Some(head) = self.index.get(&arrival.key) else { return (None, Fit::Other) };
+        let Some(head) = self.index.get(&arrival.key, self.key_at()) else {
+            return (None, Fit::Other);
+        };
         let syn = arrival.segment.tcp.is_some_and(|tcp| tcp.has(TcpHeader::SYN));
         let mut fallback = (Some(head), Fit::Other);
         let mut chain = 0;
         let mut at = head;
-        while let Some(slot) = self.slots.get(index(at)) {
-            if let Some(flow) = &slot.flow {
-                let knows = flow.directions.iter().any(|d| d.knows(arrival.vantage));
-                // Nearly every packet. `fit` would find nothing else.
-                if knows && !syn && flow.state == State::Open {
-                    return (Some(at), Fit::Belongs);
-                }
-                if flow.is_begun_by(arrival) {
-                    return (Some(at), Fit::Belongs);
-                }
-                let fit = flow.fit(arrival, knows);
-                if knows {
-                    return (Some(at), if fit == Fit::Reuse { fit } else { Fit::Belongs });
-                }
-                if fallback.1 == Fit::Other || fallback.1 == Fit::Stray && fit == Fit::Belongs {
-                    fallback = (Some(at), fit);
-                }
+        while let Some(flow) = self.flow(at) {
+            let knows = flow.directions.iter().any(|d| d.knows(arrival.vantage));
+            // Nearly every packet. `fit` would find nothing else.
+            if knows && !syn && flow.state == State::Open || flow.is_begun_by(arrival) {
+                return (Some(at), Fit::Belongs);
+            }
+            let fit = flow.fit(arrival, knows);
+            if knows {
+                return (Some(at), if fit == Fit::Reuse { fit } else { Fit::Belongs });
+            }
+            if fallback.1 == Fit::Other || fallback.1 == Fit::Stray && fit == Fit::Belongs {
+                fallback = (Some(at), fit);
             }
             chain += 1;
-            at = slot.sibling;
+            at = self.sibling(at);
         }
         if fallback.1 == Fit::Other && chain >= SIBLINGS_MAX {
             (None, Fit::Stray)
@@ -357,19 +315,19 @@ impl<T: Default> FlowTable<T> {
         self.counters.flows += 1;
         let at = self.free.pop().unwrap_or_else(|| {
             let at = u32::try_from(self.slots.len()).unwrap_or(NIL - 1);
-            self.slots.push(Slot {
-                flow: None,
-                sibling: NIL,
-                previous: NIL,
-                next: NIL,
-                wheel: NIL,
-            });
+            self.slots.push(None);
             at
         });
-        let sibling = self.index.insert(&arrival.key, at).unwrap_or(NIL);
+        let sibling = {
+            let slots = &self.slots;
+            let key_at = |at| Some(&slots.get(index(at))?.as_ref()?.key);
+            self.index.insert(&flow.key, at, key_at)
+        };
+        if let Some(sibling) = sibling {
+            self.siblings.insert(at, sibling);
+        }
         if let Some(slot) = self.slots.get_mut(index(at)) {
-            slot.flow = Some(flow);
-            slot.sibling = sibling;
+            *slot = Some(flow);
         }
         self.schedule(at);
         at
@@ -378,30 +336,36 @@ impl<T: Default> FlowTable<T> {
     /// Takes a flow out of the table.
     fn remove(&mut self, at: u32) -> Option<Flow<T>> {
         self.unlink(at);
-        let slot = self.slots.get_mut(index(at))?;
-        let flow = slot.flow.take()?;
-        let sibling = std::mem::replace(&mut slot.sibling, NIL);
+        let flow = self.slots.get_mut(index(at))?.take()?;
         self.free.push(at);
-        match self.index.get(&flow.key) {
-            Some(head) if head == at => {
-                if sibling == NIL {
-                    self.index.remove(&flow.key);
-                } else {
-                    self.index.insert(&flow.key, sibling);
-                }
+        let sibling = self.siblings.remove(&at);
+        let slots = &self.slots;
+        let key_at = |at| Some(&slots.get(index(at))?.as_ref()?.key);
+        // Of several the index knows the first: this one, whose slot is empty by now, or one that leads to it.
+        if let Some(head) = self.index.get(&flow.key(), key_at) {
+            self.bypass(head, at, sibling);
+        } else {
+            self.index.remove(&flow.key, at);
+            if let Some(sibling) = sibling {
+                self.index.insert(&flow.key, sibling, key_at);
             }
-            Some(mut before) => {
-                while let Some(slot) = self.slots.get_mut(index(before)) {
-                    if slot.sibling == at {
-                        slot.sibling = sibling;
-                        break;
-                    }
-                    before = slot.sibling;
-                }
-            }
-            None => {}
         }
         Some(flow)
+    }
+
+    /// Takes `at` out of the list of flows of one key that begins at `head`.
+    fn bypass(&mut self, head: u32, at: u32, sibling: Option<u32>) {
+        let mut before = head;
+        while let Some(next) = self.siblings.get(&before).copied() {
+            if next == at {
+                match sibling {
+                    Some(sibling) => self.siblings.insert(before, sibling),
+                    None => self.siblings.remove(&before),
+                };
+                return;
+            }
+            before = next;
+        }
     }
 
     /// Pushes out the flow that is due next.
@@ -410,8 +374,7 @@ impl<T: Default> FlowTable<T> {
         // Packets do not move a flow on the wheel, so one that is still busy is put where it belongs first.
         for _ in 0..EVICTION_TRIES_MAX {
             let Some((at, second)) = due else { break };
-            let flow = self.slots.get(index(at)).and_then(|slot| slot.flow.as_ref());
-            let busy = flow.is_some_and(|f| f.due(&self.limits).seconds() > second);
+            let busy = self.flow(at).is_some_and(|f| f.due(&self.limits).seconds() > second);
             if !busy {
                 break;
             }
@@ -436,9 +399,9 @@ impl<T: Default> FlowTable<T> {
     /// One second of the wheel: what is idle ends, the rest is put where it is due.
     fn turn(&mut self, second: u64, now: Timestamp, ended: &mut Vec<Flow<T>>) {
         let mut at = self.wheel.get(wheel_index(second)).copied().unwrap_or(NIL);
-        while let Some(slot) = self.slots.get(index(at)) {
-            let next = slot.next;
-            let due = slot.flow.as_ref().is_none_or(|f| f.due(&self.limits) <= now);
+        while let Some(flow) = self.flow(at) {
+            let next = flow.timer.next;
+            let due = flow.due(&self.limits) <= now;
             if due {
                 ended.extend(self.remove(at).map(Flow::timed_out));
             } else {
@@ -451,20 +414,19 @@ impl<T: Default> FlowTable<T> {
     /// Puts a flow on the wheel at the second it is due.
     fn schedule(&mut self, at: u32) {
         self.unlink(at);
-        let Some(due) = self.slots.get(index(at)).and_then(|s| s.flow.as_ref()) else { return };
-        let due = due.due(&self.limits).seconds() + 1;
+        let Some(flow) = self.flow(at) else { return };
+        let due = flow.due(&self.limits).seconds() + 1;
         let turned = self.turned.unwrap_or_else(|| due.saturating_sub(WHEEL_SECONDS));
         self.turned = Some(turned);
         let second = due.clamp(turned + 1, turned + WHEEL_SECONDS - 1);
         let place = wheel_index(second);
         let head = self.wheel.get(place).copied().unwrap_or(NIL);
-        if let Some(slot) = self.slots.get_mut(index(at)) {
-            slot.previous = NIL;
-            slot.next = head;
-            slot.wheel = u32::try_from(place).unwrap_or(NIL);
+        if let Some(flow) = self.slots.get_mut(index(at)).and_then(Option::as_mut) {
+            flow.timer_place = u16::try_from(place).unwrap_or(NOWHERE);
+            flow.timer = Timer { previous: NIL, next: head };
         }
-        if let Some(next) = self.slots.get_mut(index(head)) {
-            next.previous = at;
+        if let Some(next) = self.slots.get_mut(index(head)).and_then(Option::as_mut) {
+            next.timer.previous = at;
         }
         if let Some(first) = self.wheel.get_mut(place) {
             *first = at;
@@ -472,24 +434,28 @@ impl<T: Default> FlowTable<T> {
     }
 
     fn unlink(&mut self, at: u32) {
-        let Some(slot) = self.slots.get_mut(index(at)) else { return };
-        let (previous, next, place) = (slot.previous, slot.next, slot.wheel);
-        if place == NIL {
+        let Some(flow) = self.slots.get_mut(index(at)).and_then(Option::as_mut) else { return };
+        let place = std::mem::replace(&mut flow.timer_place, NOWHERE);
+        let Timer { previous, next } = std::mem::replace(&mut flow.timer, Timer::NOWHERE);
+        if place == NOWHERE {
             return;
         }
-        (slot.previous, slot.next, slot.wheel) = (NIL, NIL, NIL);
-        if let Some(next) = self.slots.get_mut(index(next)) {
-            next.previous = previous;
+        if let Some(next) = self.slots.get_mut(index(next)).and_then(Option::as_mut) {
+            next.timer.previous = previous;
         }
-        match self.slots.get_mut(index(previous)) {
-            Some(previous) => previous.next = next,
+        match self.slots.get_mut(index(previous)).and_then(Option::as_mut) {
+            Some(previous) => previous.timer.next = next,
             None => {
-                if let Some(first) = self.wheel.get_mut(index(place)) {
+                if let Some(first) = self.wheel.get_mut(usize::from(place)) {
                     *first = next;
                 }
             }
         }
     }
+}
+
+impl Timer {
+    const NOWHERE: Self = Self { previous: NIL, next: NIL };
 }
 
 impl<T: Default> Flow<T> {
@@ -501,15 +467,18 @@ impl<T: Default> Flow<T> {
             Transport::Udp | Transport::Esp => Origin::Start,
         };
         Self {
-            key: arrival.key,
+            key: Key::from(&arrival.key),
             serial,
             first: arrival.segment.time,
             last: arrival.segment.time,
             directions: [Direction::default(), Direction::default()],
-            client,
+            second_asks: client != 0,
             roles,
             origin,
             state: State::Open,
+            standing: Standing::Out,
+            timer: Timer::NOWHERE,
+            timer_place: NOWHERE,
             data: T::default(),
         }
     }
@@ -530,7 +499,7 @@ impl<T> Flow<T> {
 
     /// Whether this is a copy of the SYN that began the flow.
     fn is_begun_by(&self, arrival: &Arrival<'_, '_>) -> bool {
-        let isn = self.directions.get(arrival.direction).and_then(|d| d.isn);
+        let isn = self.directions.get(arrival.direction).and_then(Direction::isn);
         let syn = arrival.segment.tcp.filter(|tcp| tcp.has(TcpHeader::SYN));
         syn.is_some_and(|tcp| isn == Some(tcp.seq))
     }
@@ -540,12 +509,12 @@ impl<T> Flow<T> {
         let Some(tcp) = arrival.segment.tcp else { return Fit::Belongs };
         let Some(direction) = self.directions.get(arrival.direction) else { return Fit::Stray };
         let open = self.state == State::Open;
-        let distance = direction.tallies().map(|t| t.coverage.distance(tcp.seq)).min().unwrap_or(0);
+        let distance = direction.all_bounds().map(|seen| seen.distance(tcp.seq)).min().unwrap_or(0);
         let far = distance > SEQUENCE_DISTANCE_MAX;
         if tcp.has(TcpHeader::SYN) {
             // Without a SYN seen, this is a late copy of it only if it stands before all that was seen.
-            let begins = !far && direction.tallies().all(|t| t.coverage.may_begin_at(tcp.seq));
-            let same = direction.isn.map_or(begins, |isn| isn == tcp.seq);
+            let begins = !far && direction.all_bounds().all(|seen| seen.may_begin_at(tcp.seq));
+            let same = direction.isn().map_or(begins, |isn| isn == tcp.seq);
             let reply = tcp.has(TcpHeader::ACK);
             return match (same, knows, open) {
                 (true, ..) => Fit::Belongs,

@@ -312,7 +312,7 @@ pub struct TlsAlert {
 
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each set by name")]
 /// Facts of one TLS layer. `None` means not visible, never "no".
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
     /// Negotiated version.
     pub version: Option<TlsVersion>,
