@@ -42,10 +42,10 @@ fuzz-smoke: ## each fuzz target for a short time
 	@tests/fuzz/smoke.sh
 
 bench: ## ns per packet by stage, and the whole process beside tcpdump on captures made for it
-	$(CARGO) bench --no-default-features --bench packets --bench whole
+	$(CARGO) bench --no-default-features --bench packets --bench whole --bench memory
 
 bench-smoke: ## benchmarks run once, so that they cannot rot
-	$(CARGO) bench --profile dev --no-default-features --bench packets --bench whole -- --test
+	$(CARGO) bench --profile dev --no-default-features --bench packets --bench whole --bench memory -- --test
 
 lab: ## remake captures/ from real servers in network namespaces (root)
 	$(SUDO) tests/lab/lab.py all

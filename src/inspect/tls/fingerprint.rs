@@ -4,6 +4,9 @@
 //! (<https://github.com/FoxIO-LLC/ja4>, `technical_details/JA4.md`); both are under the BSD 3-Clause licence. Values of
 //! GREASE (RFC 8701) are left out of both.
 
+use std::cell::RefCell;
+
+use hashbrown::HashMap;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
@@ -31,8 +34,68 @@ pub(super) struct Offer<'a> {
     pub(super) alpn: Option<&'a [u8]>,
 }
 
+thread_local! {
+    /// Of a pure function: what it says does not depend on it.
+    static MEMO: RefCell<Memo> = RefCell::default();
+}
+
+/// Both fingerprints. Clients offer the same again and again: those made last are remembered.
+pub(super) fn both(offer: &Offer<'_>) -> (Ja3, Option<Ja4>) {
+    MEMO.with_borrow_mut(|memo| memo.both(offer))
+}
+
+/// Fingerprints by all that they are made of.
+#[derive(Default)]
+struct Memo {
+    known: HashMap<Box<[u8]>, (Ja3, Option<Ja4>), foldhash::fast::RandomState>,
+    /// What is looked for, here so that looking reserves nothing.
+    sought: Vec<u8>,
+}
+
+impl Memo {
+    fn both(&mut self, offer: &Offer<'_>) -> (Ja3, Option<Ja4>) {
+        self.sought.clear();
+        offer.write(&mut self.sought);
+        if let Some(known) = self.known.get(&*self.sought) {
+            return *known;
+        }
+        let made = (ja3(offer), ja4(offer));
+        if self.sought.len() > OFFER_BYTES_MAX {
+            self.sought = Vec::new();
+            return made;
+        }
+        // Whoever makes it forget gains nothing: all is made anew, as without it.
+        if self.known.len() >= OFFERS_MAX {
+            self.known.clear();
+        }
+        self.known.insert(self.sought.as_slice().into(), made);
+        made
+    }
+}
+
+impl Offer<'_> {
+    /// All of it, each list behind its length.
+    fn write(&self, out: &mut Vec<u8>) {
+        let first = self.alpn.unwrap_or_default();
+        out.extend_from_slice(&self.legacy.to_be_bytes());
+        out.push(u8::from(self.alpn.is_some()));
+        for bytes in [first, self.point_formats] {
+            out.extend_from_slice(&bytes.len().to_be_bytes());
+            out.extend_from_slice(bytes);
+        }
+        for list in
+            [&self.ciphers, &self.extensions, &self.groups, &self.signatures, &self.versions]
+        {
+            out.extend_from_slice(&list.len().to_be_bytes());
+            for code in list {
+                out.extend_from_slice(&code.to_be_bytes());
+            }
+        }
+    }
+}
+
 /// `ver,ciphers,extensions,groups,point formats` in decimal, hashed.
-pub(super) fn ja3(offer: &Offer<'_>) -> Ja3 {
+fn ja3(offer: &Offer<'_>) -> Ja3 {
     let mut text = Vec::with_capacity(TEXT_BYTES);
     decimal(&mut text, offer.legacy);
     for list in [&offer.ciphers, &offer.extensions, &offer.groups] {
@@ -45,7 +108,7 @@ pub(super) fn ja3(offer: &Offer<'_>) -> Ja3 {
 }
 
 /// `a_b_c`, but for the letter of the carrier.
-pub(super) fn ja4(offer: &Offer<'_>) -> Option<Ja4> {
+fn ja4(offer: &Offer<'_>) -> Option<Ja4> {
     let mut whole = Vec::with_capacity(TEXT_BYTES);
     whole.extend_from_slice(version(offer).as_bytes());
     whole.push(if offer.extensions.contains(&SERVER_NAME) { b'd' } else { b'i' });
@@ -81,7 +144,9 @@ pub(super) const fn is_grease(code: u16) -> bool {
 /// The codes of a list, GREASE left out.
 pub(super) fn codes(list: &[u8]) -> Vec<u16> {
     let mut cursor = Cursor::new(list);
-    std::iter::from_fn(|| cursor.u16_be().ok()).filter(|code| !is_grease(*code)).collect()
+    let mut codes = Vec::with_capacity(list.len() / 2);
+    codes.extend(std::iter::from_fn(|| cursor.u16_be().ok()).filter(|code| !is_grease(*code)));
+    codes
 }
 
 fn version(offer: &Offer<'_>) -> &'static str {
@@ -163,6 +228,9 @@ const fn digit(nibble: u8) -> u8 {
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 const COUNT_MAX: u8 = 99;
+/// Offers remembered, and the bytes of one: at most 4 MiB in a shard.
+const OFFERS_MAX: usize = 1024;
+const OFFER_BYTES_MAX: usize = 4096;
 /// Most hellos need less.
 const TEXT_BYTES: usize = 384;
 const HASH_DIGITS: usize = 12;
@@ -211,6 +279,44 @@ mod tests {
             ..Offer::default()
         };
         assert_eq!(ja3(&bare).to_string(), "de350869b8c85de67a350c8d186f11e6");
+    }
+
+    #[test]
+    fn what_is_remembered_says_the_same_and_is_bounded() {
+        let mut memo = Memo::default();
+        let offer = |n: u16| Offer { legacy: 0x0303, ciphers: vec![n, 2], ..Offer::default() };
+        for _ in 0..2 {
+            for n in 0..3000 {
+                assert_eq!(memo.both(&offer(n)), (ja3(&offer(n)), ja4(&offer(n))));
+            }
+        }
+        assert!(memo.known.len() <= OFFERS_MAX);
+        let long = Offer { ciphers: vec![1; 5000], ..Offer::default() };
+        let known = memo.known.len();
+        assert_eq!(memo.both(&long), (ja3(&long), ja4(&long)));
+        assert_eq!(memo.known.len(), known);
+    }
+
+    #[test]
+    fn no_part_of_an_offer_is_taken_for_another() {
+        let mut memo = Memo::default();
+        let alpn = |name| Offer { alpn: Some(name), ..Offer::default() };
+        let offers = [
+            Offer { ciphers: vec![5], ..Offer::default() },
+            Offer { extensions: vec![5], ..Offer::default() },
+            Offer { groups: vec![5], ..Offer::default() },
+            Offer { signatures: vec![5], ..Offer::default() },
+            Offer { versions: vec![5], ..Offer::default() },
+            Offer { point_formats: &[0, 5], ..Offer::default() },
+            Offer { ciphers: vec![5, 5], ..Offer::default() },
+            alpn(b"\0\x05"),
+            alpn(b""),
+            Offer::default(),
+        ];
+        for offer in offers.iter().chain(&offers) {
+            assert_eq!(memo.both(offer), (ja3(offer), ja4(offer)));
+        }
+        assert_eq!(memo.known.len(), offers.len());
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl ClientHello {
             session: digest8(session),
             ..Self::default()
         };
-        let mut offer = Offer { legacy, ciphers, ..Offer::default() };
+        let kinds = Vec::with_capacity(EXTENSIONS);
+        let mut offer = Offer { legacy, ciphers, extensions: kinds, ..Offer::default() };
         let mut list = Extensions(Cursor::new(extensions));
         for (kind, value) in list.by_ref() {
             hello.extension(kind, value);
@@ -119,8 +120,8 @@ impl ClientHello {
             offered => offered.iter().copied().map(TlsVersion).take(LIST_KEPT_MAX).collect(),
         };
         if complete && whole && list.0.is_empty() {
-            hello.ja3 = Some(fingerprint::ja3(&offer));
-            hello.ja4 = fingerprint::ja4(&offer);
+            let (ja3, ja4) = fingerprint::both(&offer);
+            (hello.ja3, hello.ja4) = (Some(ja3), ja4);
         }
         Some(hello)
     }
@@ -274,10 +275,12 @@ fn client_fields(body: &[u8], complete: bool) -> Option<ClientFields<'_>> {
         // Leftover bytes with no extensions read: a list whose length is wrong.
         if rest.is_empty() || hello.ext.is_some() {
             let ciphers = hello.ciphers.iter().map(|cipher| cipher.0);
+            let mut kept = Vec::with_capacity(hello.ciphers.len());
+            kept.extend(ciphers.filter(|code| !fingerprint::is_grease(*code)));
             return Some(ClientFields {
                 version: hello.version.0,
                 session: hello.session_id.unwrap_or_default(),
-                ciphers: ciphers.filter(|code| !fingerprint::is_grease(*code)).collect(),
+                ciphers: kept,
                 extensions: hello.ext.unwrap_or_default(),
                 whole: true,
             });
@@ -430,6 +433,8 @@ fn highest(offered: &[u16]) -> Option<TlsVersion> {
 }
 
 const RANDOM_BYTES: usize = 32;
+/// Most hellos have fewer.
+const EXTENSIONS: usize = 24;
 const GROUP_BYTES: usize = 2;
 const HOST_NAME: u8 = 0;
 /// Protocols read of an offer; more than are kept, so that it is known when some are left out.

@@ -237,14 +237,13 @@ fn entry_mut(blocks: &mut [Vec<Entry>], at: u32) -> Option<&mut Entry> {
 }
 
 fn push(blocks: &mut Vec<Vec<Entry>>, entry: Entry) {
-    match blocks.last_mut().filter(|block| block.len() < BLOCK_ENTRIES) {
-        Some(block) => block.push(entry),
-        None => {
-            let mut block = Vec::with_capacity(BLOCK_ENTRIES);
-            block.push(entry);
-            blocks.push(block);
-        }
+    if let Some(block) = blocks.last_mut().filter(|block| block.len() < BLOCK_ENTRIES) {
+        block.push(entry);
+        return;
     }
+    let mut block = Vec::with_capacity(BLOCK_ENTRIES);
+    block.push(entry);
+    blocks.push(block);
 }
 
 fn index(at: u32) -> usize {
