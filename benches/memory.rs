@@ -42,7 +42,7 @@ fn main() {
     println!("{flows} flows, two vantages each");
     println!("| state | resident MiB | bytes a flow |");
     println!("|---|---|---|");
-    let mut say = |state: &str, engine: &Engine| {
+    let say = |state: &str, engine: &Engine| {
         assert_eq!(engine.flows(), flows as usize, "all are open");
         let grown = resident().saturating_sub(before);
         println!("| {state} | {} | {} |", grown >> 20, grown / u64::from(flows));

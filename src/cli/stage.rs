@@ -86,7 +86,7 @@ impl Stage {
             if let Some(keeping) = &mut self.keeping {
                 keeping.finish().await;
             }
-            let Enrichment { servers, names } = &self.enrichment;
+            let Enrichment { servers, names, .. } = &self.enrichment;
             if servers.forgotten() + names.forgotten() > 0 {
                 info!(
                     servers_forgotten = servers.forgotten(),
