@@ -69,7 +69,7 @@ impl Coverage {
             (self.start, self.end, self.begun) = (seq, end, true);
             return Seen::New;
         }
-        self.long |= self.end.wrapping_sub(self.start) >= LOOKBACK;
+        self.long |= is_long(self.start, self.end);
         let low = self.low();
         if self.long && before(seq, low) {
             return Seen::Again;
@@ -106,7 +106,7 @@ impl Coverage {
         if !self.begun || seq != self.end || !self.is_gapless() {
             return false;
         }
-        self.long |= self.end.wrapping_sub(self.start) >= LOOKBACK;
+        self.long |= is_long(self.start, self.end);
         self.end = seq.wrapping_add(length);
         true
     }
@@ -223,6 +223,11 @@ impl Coverage {
             self.open_hole(from, to);
         }
     }
+}
+
+/// Whether a range that is about to grow is longer than is looked back on.
+pub(super) const fn is_long(start: u32, end: u32) -> bool {
+    end.wrapping_sub(start) >= LOOKBACK
 }
 
 /// `a` comes before `b` in sequence space (RFC 9293 section 3.4).

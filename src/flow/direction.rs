@@ -1,7 +1,9 @@
 //! What one end sends, as vantages deliver it. 40 bytes, for a table holds two of each flow: what most flows lack is boxed.
 
 use super::{
-    Coverage, NextSegment, SEQUENCE_DISTANCE_MAX, Seen, VantageId, coverage::Holes, is_close,
+    Coverage, NextSegment, SEQUENCE_DISTANCE_MAX, Seen, VantageId,
+    coverage::{Holes, is_long},
+    is_close,
 };
 use crate::model::{Segment, TcpHeader};
 
@@ -157,6 +159,8 @@ impl Direction {
             if further.len() + 1 >= VANTAGES_MAX {
                 return false;
             }
+            // Nearly always the only one.
+            further.reserve_exact(1);
             further.push(Tally { vantage, ..Tally::default() });
         }
         let at = at.unwrap_or(further.len() - 1);
@@ -189,16 +193,17 @@ impl Direction {
         }
     }
 
-    /// Adds numbers that join the first vantage's range at its end, if it has no holes; else false, and nothing is done.
+    /// What [`Coverage::extend`] does with the first vantage's range.
     fn join(&mut self, seq: u32, length: u32) -> bool {
         let joins = self.marks.has(Marks::BEGUN) && seq == self.end && !self.has_holes();
         if !joins {
             return false;
         }
-        let mut bounds = self.bounds();
-        let joined = bounds.extend(seq, length);
-        self.keep(&bounds);
-        joined
+        if is_long(self.start, self.end) {
+            self.marks.0 |= Marks::LONG;
+        }
+        self.end = seq.wrapping_add(length);
+        true
     }
 
     fn with_coverage<R>(&mut self, change: impl FnOnce(&mut Coverage) -> R) -> R {
