@@ -166,14 +166,13 @@ impl Run<'_> {
                 break;
             }
             self.report.captures.push(input.capture.clone());
-            let (mut engines, mut enrichment) = match joined.take() {
-                Some(joined) => joined,
-                None => {
-                    let mut settings = arguments::engine(&self.config, Some(input.capture.clone()));
-                    settings.context.brief = self.is_brief();
-                    let engines = Engines::new(settings, usize::from(self.args.shards))?;
-                    (engines, self.enrichment())
-                }
+            let (mut engines, mut enrichment) = if let Some(joined) = joined.take() {
+                joined
+            } else {
+                let mut settings = arguments::engine(&self.config, Some(input.capture.clone()));
+                settings.context.brief = self.is_brief();
+                let engines = Engines::new(settings, usize::from(self.args.shards))?;
+                (engines, self.enrichment())
             };
             for error in self.read(input, &mut engines, &mut enrichment, progress.as_ref()) {
                 match &progress {

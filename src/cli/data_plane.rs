@@ -359,7 +359,7 @@ impl Shard {
             Given::Answers(mut more) => answers.append(&mut more),
             Given::Record(mut emitted) => {
                 emitted.answers.append(answers);
-                *dropped += u64::from(common.records.try_send(emitted).is_err());
+                *dropped += u64::from(common.records.try_send(*emitted).is_err());
             }
         });
         // Nobody asks for names of flows that never come.

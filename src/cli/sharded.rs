@@ -37,14 +37,14 @@ impl Decides for Engine {
 #[derive(Debug)]
 pub(super) enum Engines {
     One(Box<Engine>),
-    Many(Sharded),
+    Many(Box<Sharded>),
 }
 
 impl Engines {
     /// As many as there are shards; `settings` is of all together.
     pub(super) fn new(settings: Settings, shards: usize) -> anyhow::Result<Self> {
         Ok(if shards > 1 {
-            Self::Many(Sharded::start(settings, shards)?)
+            Self::Many(Box::new(Sharded::start(settings, shards)?))
         } else {
             Self::One(Box::new(Engine::new(settings)))
         })
@@ -185,7 +185,7 @@ impl Shard {
             }
             let mut last = Vec::new();
             engine.finish(&mut |emitted| {
-                last.push(((u64::MAX, false, emitted.began), Given::Record(emitted)));
+                last.push(((u64::MAX, false, emitted.began), Given::Record(Box::new(emitted))));
             });
             (last, engine.counters())
         };
@@ -217,7 +217,7 @@ impl InOrder {
                         self.answers.append(&mut emitted.answers);
                         emitted.answers = std::mem::take(&mut self.answers);
                     }
-                    emit(emitted);
+                    emit(*emitted);
                 }
             }
         }

@@ -73,20 +73,21 @@ fn stream(view: &View<'_>) -> Probe {
     let known = view.client.start == Start::Known;
     match (client, server) {
         (Heard::Other, _) if known => Probe::No,
-        (Heard::Proven(found), _) => Match::plaintext(found),
         (Heard::Open, _) if known => Probe::More,
-        (_, Heard::Proven(found)) => Match::plaintext(found),
+        (Heard::Proven(found), _) | (_, Heard::Proven(found)) => Match::plaintext(found),
         (Heard::Bare(asked, found), Heard::Bare(answered, _)) if asked == answered => {
             Match::plaintext(found)
         }
-        (Heard::Bare(..), Heard::Other | Heard::Shared(..)) => Probe::No,
         (Heard::Shared(Shared::Command(command), _), Heard::Shared(Shared::Reply(reply), _))
             if known && (command.replies.contains(&reply) || reply == "ERROR") =>
         {
             let constant = command.name;
             Match::plaintext(mark("memcached.command", Side::Client, 0, constant.len(), constant))
         }
-        (Heard::Shared(_, false) | Heard::Other, Heard::Other | Heard::Shared(..)) => Probe::No,
+        (
+            Heard::Shared(_, false) | Heard::Bare(..) | Heard::Other,
+            Heard::Other | Heard::Shared(..),
+        ) => Probe::No,
         // Only the client was captured, and all it said were commands.
         (Heard::Shared(Shared::Command(command), true), Heard::Silent) if view.ended && known => {
             let constant = command.name;

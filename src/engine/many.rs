@@ -14,7 +14,7 @@ pub type Order = (u64, bool, u64);
 #[derive(Debug)]
 pub enum Given {
     /// A record.
-    Record(Emitted),
+    Record(Box<Emitted>),
     /// What name services answered, if no record took it along.
     Answers(Vec<NamedAddress>),
 }
@@ -110,7 +110,7 @@ impl Engine {
         for Lent { packet, now, segment } in batch.iter() {
             shard.packet = packet;
             shard.tick(now, &mut |emitted| {
-                give((packet, false, emitted.began), Given::Record(emitted));
+                give((packet, false, emitted.began), Given::Record(Box::new(emitted)));
             });
             let Some(segment) = segment else { continue };
             if shard.shed.is_on() && shard.shed.lets_go(&segment) {
@@ -121,7 +121,7 @@ impl Engine {
             }
             shard.segment(&segment);
             shard.flush(&mut |emitted| {
-                give((packet, true, emitted.began), Given::Record(emitted));
+                give((packet, true, emitted.began), Given::Record(Box::new(emitted)));
             });
             let answers = shard.answered.take();
             if !answers.is_empty() {

@@ -309,7 +309,7 @@ impl Shard {
         let (key, forward) = self.key(scope, segment);
         let direction = usize::from(!forward);
         let serial = self.packet;
-        let arrival = Arrival { key, direction, vantage, segment, guess, serial };
+        let arrival = Arrival { key, direction, vantage, segment, serial, guess };
         let Some(id) = self.table.arrive(&arrival, &mut self.ended) else { return };
         let Some(flow) = self.table.get_mut(id) else { return };
         self.shed.note(flow, false);

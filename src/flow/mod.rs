@@ -271,7 +271,7 @@ mod tests {
             let guess = |_: &Segment<'_>| (true, Roles::Guess);
             let vantage = VantageId(0);
             table.arrive(
-                &Arrival { key, direction: 0, vantage, segment: &segment, guess, serial: 0 },
+                &Arrival { key, direction: 0, vantage, segment: &segment, serial: 0, guess },
                 &mut ended,
             );
         };

@@ -149,12 +149,12 @@ impl MirrorSocket {
                 let listener = Listener::open(address, hears, buffer_bytes, true);
                 listeners.push(listener.map_err(|cause| refusal(address, cause))?);
             }
-            let sees =
+            let view =
                 if address.port() == steer::GENEVE_PORT { Sees::Geneve } else { Sees::Vxlan };
             let first = of_shards.first().and_then(|listeners| listeners.last());
             let count = u32::try_from(shards).unwrap_or(u32::MAX);
             if let Some(Listener { socket, .. }) = first {
-                let steered = Program::new(sees, seed, count).steer_group(socket);
+                let steered = Program::new(view, seed, count).steer_group(socket);
                 steered
                     .map_err(|cause| SourceError::Steering { what: address.to_string(), cause })?;
             }

@@ -36,9 +36,9 @@ pub struct Program(Vec<sock_filter>);
 
 impl Program {
     /// For so many shards.
-    pub fn new(sees: Sees, seed: u32, shards: u32) -> Self {
-        let mut asm = Assembler::new(if sees == Sees::Ip { NETWORK_HEADER } else { 0 });
-        asm.entry(sees);
+    pub fn new(view: Sees, seed: u32, shards: u32) -> Self {
+        let mut asm = Assembler::new(if view == Sees::Ip { NETWORK_HEADER } else { 0 });
+        asm.entry(view);
         asm.ethernet();
         asm.ip();
         asm.ports();
@@ -121,8 +121,8 @@ impl Assembler {
     }
 
     /// X to the inner Ethernet header, or on to the IP header.
-    fn entry(&mut self, sees: Sees) {
-        match sees {
+    fn entry(&mut self, view: Sees) {
+        match view {
             Sees::Vxlan => {
                 self.op(LDX | IMM, 8);
                 self.go("ethernet");

@@ -142,7 +142,8 @@ impl<'a> Outer<'a> {
         let (protocol, whole, addresses, header) = match first >> 4 {
             4 => {
                 c.skip(5)?;
-                let whole = c.u16_be()? & 0x3fff == 0;
+                // No more fragments, and no offset.
+                let whole = c.u16_be()?.trailing_zeros() >= 14;
                 c.skip(1)?;
                 let protocol = c.u8()?;
                 c.skip(2)?;
@@ -181,10 +182,10 @@ fn words(address: IpAddr) -> u32 {
     match address {
         IpAddr::V4(address) => address.to_bits(),
         IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h] = address.segments().map(u32::from);
-            [(a, b), (c, d), (e, f), (g, h)]
+            let word = |shift: u32| u32::try_from(address.to_bits() >> shift & 0xffff_ffff);
+            [96, 64, 32, 0]
                 .into_iter()
-                .fold(0, |sum: u32, (high, low)| sum.wrapping_add(high << 16 | low))
+                .fold(0, |sum: u32, shift| sum.wrapping_add(word(shift).unwrap_or(0)))
         }
     }
 }

@@ -44,11 +44,11 @@ fn try_steering(sockets: &mut [MirrorSocket], seed: u32) -> Result<usize, String
             random ^= random << 5;
             random
         };
-        let ends = [(next(), next()), (next(), next())];
+        let (one, other) = ((next(), next()), (next(), next()));
         // Other outer ports for either direction, as two mirrors would choose.
-        for (src, dst) in [(0, 1), (1, 0)] {
+        for (src, dst) in [(one, other), (other, one)] {
             let sender = UdpSocket::bind(from).map_err(|e| e.to_string())?;
-            let copy = copy_of_flow(ends[src], ends[dst], nth % 3 == 0);
+            let copy = copy_of_flow(src, dst, nth % 3 == 0);
             sender.send_to(&copy, to).map_err(|error| error.to_string())?;
         }
     }
@@ -82,7 +82,8 @@ fn copy_of_flow(src: (u32, u32), dst: (u32, u32), v6: bool) -> Vec<u8> {
         copy.extend(dst.0.to_be_bytes());
     }
     for (_, port) in [src, dst] {
-        copy.extend(&port.to_be_bytes()[2..]);
+        let [_, _, high, low] = port.to_be_bytes();
+        copy.extend([high, low]);
     }
     copy.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 2, 0, 0, 0, 0, 0]);
     copy
