@@ -7,10 +7,10 @@
 //!
 //! | module | holds | may use |
 //! |---|---|---|
-//! | [`bytes`], [`model`] | the bounded reader; the shared nouns | nothing of ours (`model`: `bytes`) |
+//! | [`bytes`], [`model`], [`slab`] | the bounded reader; the shared nouns; places for what is many | nothing of ours (`model`: `bytes`) |
 //! | [`wire`], [`detect`] | decapsulation; one file per protocol | `bytes`, `model` |
 //! | [`inspect`] | facts of a matched layer, once per flow | `bytes`, `model`, `detect` (its view of a stream) |
-//! | [`flow`] | flow table, streams, vantages | `bytes`, `model` |
+//! | [`flow`] | flow table, streams, vantages | `bytes`, `model`, `slab` |
 //! | [`strength`] | how good the TLS is by a named policy | `model` |
 //! | [`metrics`] | what is counted per period, and its data points | `model`, `counters` |
 //! | [`engine`] | the loop, from a frame to a record | all of the above, `counters`, `ingest::Source` |
@@ -21,7 +21,7 @@
 //! | [`inventory`] | who has which address, and since when | `model` |
 //! | [`sessions`] | the session keeper: which interfaces are mirrored, which should be, which cannot | `model`, `inventory`, `alerts` (how AWS is reached) |
 //! | [`clock`] | edge: the wall clock | `model` |
-//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `clock`, `wire` (frames), `counters`, `metrics`, `policy`, `findings`, `alerts` |
+//! | [`ingest`], [`output`] | edges: where bytes come from, where records, metrics and findings go | `model`, `clock`, `wire` (frames), `slab`, `counters`, `metrics`, `policy`, `findings`, `alerts` |
 //! | `ec2` | edge: what an account holds, as the EC2 API tells it | `model`, `alerts` (how AWS is reached), `inventory`, `output` (the AWS chain) |
 //! | [`config`] | the configuration file: written, then validated | `model`, `inventory` (which tags), `policy`, `strength`, `alerts`, sections of `metrics`, `output` and `sessions` |
 //! | [`cli`] | the command line | everything |
@@ -50,5 +50,6 @@ pub mod model;
 pub mod output;
 pub mod policy;
 pub mod sessions;
+pub mod slab;
 pub mod strength;
 pub mod wire;

@@ -266,11 +266,8 @@ impl Shard {
     fn read(&mut self, mut source: Reading, inbox: &Receiver<Batch>) -> Result<(), SourceError> {
         let (mut turn, mut load) = (0_u32, Load::default());
         let result = loop {
-            let records = &self.common.records;
-            let dropped = &mut self.dropped;
-            let mut emit = |emitted: Emitted| {
-                *dropped += u64::from(records.try_send(emitted).is_err());
-            };
+            let (records, dropped) = (&self.common.records, &mut self.dropped);
+            let mut emit = |emitted| offer(records, emitted, dropped);
             let (now, idle) = match source.next() {
                 Ok(Input::Frame(frame)) => {
                     self.engine.frame(&frame, &mut emit);
@@ -321,9 +318,7 @@ impl Shard {
                 Err(RecvTimeoutError::Timeout) => {
                     let now = now();
                     let (records, dropped) = (&self.common.records, &mut self.dropped);
-                    self.engine.tick(now, &mut |emitted| {
-                        *dropped += u64::from(records.try_send(emitted).is_err());
-                    });
+                    self.engine.tick(now, &mut |emitted| offer(records, emitted, dropped));
                     now
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -359,7 +354,7 @@ impl Shard {
             Given::Answers(mut more) => answers.append(&mut more),
             Given::Record(mut emitted) => {
                 emitted.answers.append(answers);
-                *dropped += u64::from(common.records.try_send(*emitted).is_err());
+                offer(&common.records, *emitted, dropped);
             }
         });
         // Nobody asks for names of flows that never come.
@@ -420,6 +415,11 @@ impl Shard {
         self.closed.extend(self.engine.activity().into_iter().map(closed));
         self.closed.drain(..self.closed.len().saturating_sub(CLOSED_PERIODS_MAX));
     }
+}
+
+/// A record for the stage; one that finds no room is dropped and counted, for a shard never waits.
+fn offer(records: &mpsc::Sender<Emitted>, emitted: Emitted, dropped: &mut u64) {
+    *dropped += u64::from(records.try_send(emitted).is_err());
 }
 
 /// Whether more comes than can be taken: packets wait long to be read, or are lost before.

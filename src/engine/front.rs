@@ -3,7 +3,7 @@
 use super::{Batch, TIME_JUMP_NS};
 use crate::{
     counters::Counters,
-    model::{Frame, Segment, Timestamp},
+    model::{Frame, Timestamp},
     wire::{Decoder, steer},
 };
 
@@ -36,21 +36,17 @@ impl Front {
         self.tick(frame.time);
         let Self { decoder, seed, now, batches, counters } = self;
         let packet = counters.frames;
-        let mut give = |segment: &Segment<'_>| {
-            let owner = steer::shard(steer::segment(*seed, segment), batches.len());
-            let Some(batch) = batches.get_mut(owner) else { return false };
-            batch.push(packet, *now, segment);
-            batch.is_full()
-        };
-        match decoder.straight(frame) {
-            Some(straight) => give(&straight.segment(frame.time)),
-            None => match decoder.decode_any(frame) {
-                Ok(segment) => give(&segment),
-                Err(skip) => {
-                    counters.skipped.count(skip);
-                    false
-                }
-            },
+        match decoder.decode(frame) {
+            Ok(segment) => {
+                let owner = steer::shard(steer::segment(*seed, &segment), batches.len());
+                let Some(batch) = batches.get_mut(owner) else { return false };
+                batch.push(packet, *now, &segment);
+                batch.is_full()
+            }
+            Err(skip) => {
+                counters.skipped.count(skip);
+                false
+            }
         }
     }
 

@@ -135,11 +135,6 @@ impl Engine {
         self.shard.shed.set_overloaded(overloaded);
     }
 
-    /// Whether packets are let go.
-    pub const fn sheds(&self) -> bool {
-        self.shard.shed.is_on()
-    }
-
     /// What belongs to other shards, for [`Self::take`] of theirs.
     pub fn hand_over(&mut self) -> Option<impl Iterator<Item = (usize, Batch)> + '_> {
         self.doorman.as_mut().and_then(Doorman::hand_over)

@@ -11,7 +11,6 @@ mod index;
 mod key;
 mod limits;
 mod roles;
-mod slab;
 mod stream;
 mod table;
 mod vantage;

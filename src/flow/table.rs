@@ -7,10 +7,10 @@ use super::{
     index::Index,
     key::{Key, KeyV4},
     limits::{Limits, TableCounters},
-    slab::Slab,
 };
-use crate::model::{
-    FlowKey, Origin, Roles, ScopeId, Segment, State, TcpHeader, Timestamp, Transport,
+use crate::{
+    model::{FlowKey, Origin, Roles, ScopeId, Segment, State, TcpHeader, Timestamp, Transport},
+    slab::Slab,
 };
 
 /// A flow's place in the table; valid until the flow ends.
@@ -231,7 +231,7 @@ impl<T: Default> FlowTable<T> {
     /// Every flow as it stands, in order of creation, out of the table, which is empty then. They are handed out one at a
     /// time: no flow lies twice in memory.
     pub fn take_all(&mut self) -> impl Iterator<Item = Flow<T>> + use<T> {
-        let mut slots = std::mem::replace(&mut self.slots, Slab::new());
+        let mut slots = std::mem::take(&mut self.slots);
         self.free.clear();
         self.index.clear();
         self.siblings.clear();

@@ -51,9 +51,6 @@ mod proof;
 
 pub use proof::prove_steering;
 
-/// UDP port of VXLAN (RFC 7348 section 5).
-pub const VXLAN_PORT: u16 = 4789;
-
 /// Where and how to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorOptions {
@@ -429,7 +426,7 @@ fn source(address: Option<SockaddrStorage>) -> IpAddr {
 
 fn listen(addresses: &[SocketAddr], buffer_bytes: usize) -> Result<Vec<Listener>, SourceError> {
     if addresses.is_empty() {
-        return listen_everywhere(VXLAN_PORT, buffer_bytes).map(|listener| vec![listener]);
+        return listen_everywhere(steer::VXLAN_PORT, buffer_bytes).map(|listener| vec![listener]);
     }
     let open = |address: &SocketAddr| {
         // Beside an IPv4 listener on the same port an IPv6 one must keep to IPv6.

@@ -139,7 +139,7 @@ impl Report {
 
     /// Whether any edge lies in a scope that has a name.
     pub fn is_scoped(&self) -> bool {
-        !self.edges.is_unscoped()
+        self.edges.is_scoped()
     }
 
     /// Flows of all verdicts.

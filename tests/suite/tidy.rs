@@ -37,10 +37,10 @@ fn module(path: &Path) -> String {
 /// Modules each module may use, as the table in lib.rs says.
 fn may_use(module: &str) -> Option<&'static [&'static str]> {
     Some(match module {
-        "bytes" => &[],
+        "bytes" | "slab" => &[],
         "model" => &["bytes"],
         "wire" | "detect" | "inspect" => &["bytes", "model", "detect"],
-        "flow" => &["bytes", "model"],
+        "flow" => &["bytes", "model", "slab"],
         "alerts" => &["model", "policy", "findings"],
         "config" => {
             &["model", "inventory", "policy", "strength", "alerts", "metrics", "output", "sessions"]
@@ -57,9 +57,10 @@ fn may_use(module: &str) -> Option<&'static [&'static str]> {
             "counters", "ingest",
         ],
         "ingest" => &["model", "clock", "wire", "counters"],
-        "output" => {
-            &["model", "clock", "counters", "engine", "metrics", "policy", "findings", "alerts"]
-        }
+        "output" => &[
+            "model", "slab", "clock", "counters", "engine", "metrics", "policy", "findings",
+            "alerts",
+        ],
         _ => return None,
     })
 }

@@ -36,15 +36,10 @@ fn try_steering(sockets: &mut [MirrorSocket], seed: u32) -> Result<usize, String
     let address = sockets.first().and_then(|socket| socket.listening().next());
     let (to, _) = address.ok_or("no socket")?;
     let from = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
-    let mut random = seed | 1;
+    let mut random = fastrand::Rng::with_seed(u64::from(seed));
     for nth in 0..PROOF_FLOWS {
-        let mut next = || {
-            random ^= random << 13;
-            random ^= random >> 17;
-            random ^= random << 5;
-            random
-        };
-        let (one, other) = ((next(), next()), (next(), next()));
+        let mut end = || (random.u32(..), random.u16(..));
+        let (one, other) = (end(), end());
         // Other outer ports for either direction, as two mirrors would choose.
         for (src, dst) in [(one, other), (other, one)] {
             let sender = UdpSocket::bind(from).map_err(|e| e.to_string())?;
@@ -67,7 +62,7 @@ fn try_steering(sockets: &mut [MirrorSocket], seed: u32) -> Result<usize, String
 }
 
 /// A mirror's copy of a TCP segment without payload.
-fn copy_of_flow(src: (u32, u32), dst: (u32, u32), v6: bool) -> Vec<u8> {
+fn copy_of_flow(src: (u32, u16), dst: (u32, u16), v6: bool) -> Vec<u8> {
     let mut copy = vec![8, 0, 0, 0, 0, 0, 1, 0];
     copy.extend([2; 12]);
     if v6 {
@@ -82,8 +77,7 @@ fn copy_of_flow(src: (u32, u32), dst: (u32, u32), v6: bool) -> Vec<u8> {
         copy.extend(dst.0.to_be_bytes());
     }
     for (_, port) in [src, dst] {
-        let [_, _, high, low] = port.to_be_bytes();
-        copy.extend([high, low]);
+        copy.extend(port.to_be_bytes());
     }
     copy.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 2, 0, 0, 0, 0, 0]);
     copy

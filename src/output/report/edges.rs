@@ -8,14 +8,17 @@ use std::{cmp::Ordering, hash::BuildHasher as _, net::IpAddr, sync::Arc};
 use hashbrown::{HashMap, HashTable};
 
 use super::Edge;
-use crate::model::{Credentials, Timestamp, record::Record};
+use crate::{
+    model::{Credentials, Timestamp, record::Record},
+    slab::Slab,
+};
 
 /// Who talks to whom in clear, each pair once for what it talks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Edges {
     kinds: Vec<Kind>,
     numbers: HashMap<Kind, u32, foldhash::fast::RandomState>,
-    blocks: Vec<Vec<Entry>>,
+    entries: Slab<Entry>,
     places: HashTable<u32>,
     hasher: foldhash::fast::RandomState,
 }
@@ -67,11 +70,11 @@ impl Edges {
             server: record.dst_ip,
             port: record.dst_port,
         };
-        let Self { blocks, places, hasher, .. } = self;
+        let Self { entries, places, hasher, .. } = self;
         let hash = hasher.hash_one(key);
-        let is_it = |at: &u32| entry(blocks, *at).is_some_and(|entry| entry.key == key);
+        let is_it = |at: &u32| entries.get(index(*at)).is_some_and(|entry| entry.key == key);
         if let Some(at) = places.find(hash, is_it).copied() {
-            if let Some(entry) = entry_mut(blocks, at) {
+            if let Some(entry) = entries.get_mut(index(at)) {
                 entry.grow(record, bytes);
             }
             return true;
@@ -79,12 +82,13 @@ impl Edges {
         if full {
             return false;
         }
-        let at = u32::try_from(length(blocks)).unwrap_or(u32::MAX);
-        let rehash = |at: &u32| entry(blocks, *at).map_or(0, |entry| hasher.hash_one(entry.key));
+        let at = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let rehash =
+            |at: &u32| entries.get(index(*at)).map_or(0, |entry| hasher.hash_one(entry.key));
         places.insert_unique(hash, at, rehash);
         let mut entry = Entry::new(key, record);
         entry.grow(record, bytes);
-        push(blocks, entry);
+        entries.push(entry);
         if known.is_none() {
             self.numbers.insert(kind.clone(), number);
             self.kinds.push(kind);
@@ -94,20 +98,19 @@ impl Edges {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        length(&self.blocks)
+        self.entries.len()
     }
 
-    /// Whether all lie in the scope that is not named.
-    pub(super) fn is_unscoped(&self) -> bool {
-        self.kinds.iter().all(|kind| &*kind.scope == "default")
+    /// Whether any lies in a scope that has a name.
+    pub(super) fn is_scoped(&self) -> bool {
+        self.kinds.iter().any(|kind| &*kind.scope != "default")
     }
 
     /// The worst, at most so many, worst first.
     pub(super) fn worst(&self, most: usize) -> Vec<Edge> {
         let mut order: Vec<(&Kind, &Entry)> = self
-            .blocks
+            .entries
             .iter()
-            .flatten()
             .filter_map(|entry| Some((self.kinds.get(index(entry.key.kind))?, entry)))
             .collect();
         if most == 0 {
@@ -219,31 +222,6 @@ fn worse(one: &(&Kind, &Entry), other: &(&Kind, &Entry)) -> Ordering {
             })
             .then_with(|| (k.outcome, k.reason).cmp(&(l.outcome, l.reason)))
     })
-}
-
-/// Entries in a block.
-const BLOCK_ENTRIES: usize = 1024;
-
-fn length(blocks: &[Vec<Entry>]) -> usize {
-    blocks.len().saturating_sub(1) * BLOCK_ENTRIES + blocks.last().map_or(0, Vec::len)
-}
-
-fn entry(blocks: &[Vec<Entry>], at: u32) -> Option<&Entry> {
-    blocks.get(index(at) / BLOCK_ENTRIES)?.get(index(at) % BLOCK_ENTRIES)
-}
-
-fn entry_mut(blocks: &mut [Vec<Entry>], at: u32) -> Option<&mut Entry> {
-    blocks.get_mut(index(at) / BLOCK_ENTRIES)?.get_mut(index(at) % BLOCK_ENTRIES)
-}
-
-fn push(blocks: &mut Vec<Vec<Entry>>, entry: Entry) {
-    if let Some(block) = blocks.last_mut().filter(|block| block.len() < BLOCK_ENTRIES) {
-        block.push(entry);
-        return;
-    }
-    let mut block = Vec::with_capacity(BLOCK_ENTRIES);
-    block.push(entry);
-    blocks.push(block);
 }
 
 fn index(at: u32) -> usize {
