@@ -26,9 +26,13 @@ fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     first_key(cursor.rest())?;
     let whole = heard.bytes.split(|b| *b == 0).next().unwrap_or_default();
     let ended = whole.len() < heard.bytes.len() || heard.datagram == Some(heard.bytes.len());
-    demand(is_text(whole))?;
-    let has = |key: &[u8]| whole.windows(key.len()).any(|w| w == key);
-    if has(b"\"short_message\"") && has(b"\"version\"") && has(b"\"host\"") {
+    let behind = |key: &&[u8]| {
+        whole.windows(key.len()).position(|w| w == *key).map(|at| at.saturating_add(key.len()))
+    };
+    // What follows the keys that prove it may be anything: an answer once given stays.
+    let proven = ASKED.iter().map(behind).try_fold(0, |end, key| key.map(|key| end.max(key)));
+    demand(is_text(whole.get(..proven.unwrap_or(whole.len())).unwrap_or(whole)))?;
+    if proven.is_some() {
         return Ok(Message::proof(heard.bytes.len(), "gelf.message", "short_message"));
     }
     Err(if ended { Flaw::Foreign } else { Flaw::Short })
@@ -70,6 +74,8 @@ const CHUNK_HEADER_BYTES: usize = 12;
 /// A message is cut because it does not fit a packet.
 const CHUNK_BYTES_MIN: usize = 400;
 const CHUNKS_MAX: u8 = 128;
+/// A message has all three.
+const ASKED: [&[u8]; 3] = [b"\"short_message\"", b"\"version\"", b"\"host\""];
 const KEYS: [&[u8]; 10] = [
     b"\"version\":",
     b"\"host\":",
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn its_keys_prove_it() {
-        let cases: [(&[u8], Option<bool>, bool); 6] = [
+        let cases: [(&[u8], Option<bool>, bool); 7] = [
             (JSON, Some(true), true),
             (
                 b"{\"_a\":1,\"version\":\"1.1\",\"host\":\"a\",\"short_message\":\"\"}\0",
@@ -116,6 +122,7 @@ mod tests {
             (b"{\"version\":\"1.1\",", None, false),
             (b"{\"jsonrpc\":\"2.0\"}", Some(false), false),
             (b"{\"version\":\x01", Some(false), false),
+            (b"{\"version\":\"1.1\",\"host\":\"a\",\"short_message\":\"\x01\"}", Some(true), true),
         ];
         for (bytes, tcp, udp) in cases {
             assert_eq!(stream(&GELF, C, bytes), tcp, "{}", bytes.escape_ascii());

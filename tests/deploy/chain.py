@@ -421,10 +421,17 @@ def unable():
     """Why no lab can be made here."""
     if os.geteuid() != 0:
         return "needs root"
-    done = subprocess.run(["ip", "netns", "add", "e2e-probe"], capture_output=True, text=True)
-    if done.returncode:
-        return f"no network namespaces: {done.stderr.strip()}"
-    subprocess.run(["ip", "netns", "del", "e2e-probe"], check=True)
+    # A container may lack the right, its kernel a driver; a chroot that is no mount cannot be entered from a namespace.
+    probe = ["ip", "netns", "exec", "e2e-probe", "ip", "link", "add"]
+    try:
+        for command in (["ip", "netns", "add", "e2e-probe"], [*probe, "br0", "type", "bridge"],
+                        [*probe, "a", "type", "veth", "peer", "name", "b"],
+                        [*probe, "vx0", "type", "vxlan", "id", "1", "remote", "192.0.2.1", "dstport", "4789", "dev", "a"]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                return f"{' '.join(command)}: {done.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "del", "e2e-probe"], capture_output=True)
     return None
 
 

@@ -1,4 +1,4 @@
-//! Turns captures into seeds: `seeds CAPTURE...` writes one input per capture and target below `corpus/`.
+//! Turns captures into seeds: `seeds CAPTURE...` writes one input per capture and target below `seeds/`.
 //!
 //! A fuzz target like the others, because all of this crate is linked with the fuzzer; given files it runs each once.
 #![no_main]
@@ -33,7 +33,7 @@ fn write(capture: &[u8]) -> Result<(), Box<dyn Error>> {
     for (target, seed) in [("file", capture), ("frame", &frames), ("detect", &dialogue)] {
         let mut hasher = DefaultHasher::new();
         seed.hash(&mut hasher);
-        let folder = Path::new("corpus").join(target);
+        let folder = Path::new("seeds").join(target);
         fs::create_dir_all(&folder)?;
         if seed.len() <= SEED_BYTES_MAX {
             fs::write(folder.join(format!("seed-{:016x}", hasher.finish())), seed)?;
