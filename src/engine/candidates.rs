@@ -1,10 +1,10 @@
 //! Which detectors are still in question for a flow.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use crate::{
     detect::{DETECTORS, Probe, Said, Start, View},
-    model::Transport,
+    model::{Side, Transport},
 };
 
 /// A set of detectors, one bit each.
@@ -38,25 +38,17 @@ impl Candidates {
     /// Removes those who say no to the first byte of a stream, and so to all that begins with it. What they answer is
     /// asked once and kept: most detectors are not asked about most streams at all.
     pub(super) fn keep_open_to(&mut self, view: &View<'_>) {
-        static KNOWN: LazyLock<[[Candidates; 256]; 2]> = LazyLock::new(|| first(Start::Known));
-        static UNKNOWN: LazyLock<[[Candidates; 256]; 2]> = LazyLock::new(|| first(Start::Unknown));
         if view.transport != Transport::Tcp {
             return;
         }
-        let [client, server] = match view.client.start {
-            Start::Known => &*KNOWN,
-            Start::Unknown => &*UNKNOWN,
+        let start = view.client.start;
+        let (side, byte) = match (view.client.bytes, view.server.bytes) {
+            ([first, ..], _) => (Side::Client, *first),
+            ([], [first, ..]) if view.server.start == start => (Side::Server, *first),
+            _ => return,
         };
-        let open = match (view.client.bytes, view.server.bytes) {
-            ([first, ..], _) => client.get(usize::from(*first)),
-            ([], [first, ..]) if view.server.start == view.client.start => {
-                server.get(usize::from(*first))
-            }
-            _ => None,
-        };
-        if let Some(open) = open {
-            self.0.iter_mut().zip(open.0).for_each(|(mine, open)| *mine &= open);
-        }
+        let open = open_to(start, side, byte);
+        self.0.iter_mut().zip(open.0).for_each(|(mine, open)| *mine &= open);
     }
 
     /// Takes a detector out of question.
@@ -88,18 +80,25 @@ impl Candidates {
     }
 }
 
-/// Who does not say no to the first byte of a client, and of a server, while the other is silent.
-fn first(start: Start) -> [[Candidates; 256]; 2] {
-    let nothing = Said { bytes: &[], start };
-    [true, false].map(|client| {
-        std::array::from_fn(|byte| {
-            let bytes = [u8::try_from(byte).unwrap_or_default()];
-            let said = Said { bytes: &bytes, start };
-            let (client, server) = if client { (said, nothing) } else { (nothing, said) };
-            let view = View::new(Transport::Tcp, client, server);
-            Candidates::of(|at| DETECTORS.get(at).is_some_and(|d| d.probe(&view) != Probe::No))
-        })
-    })
+/// Who does not say no to the first byte that a side says, while the other is silent; asked when first wanted.
+fn open_to(start: Start, side: Side, byte: u8) -> Candidates {
+    type PerByte = [OnceLock<Candidates>; 256];
+    static KNOWN: [PerByte; 2] = [const { [const { OnceLock::new() }; 256] }; 2];
+    static UNKNOWN: [PerByte; 2] = [const { [const { OnceLock::new() }; 256] }; 2];
+    let [client, server] = match start {
+        Start::Known => &KNOWN,
+        Start::Unknown => &UNKNOWN,
+    };
+    let sets = if side == Side::Client { client } else { server };
+    let ask = || {
+        let nothing = Said { bytes: &[], start };
+        let bytes = [byte];
+        let said = Said { bytes: &bytes, start };
+        let (client, server) = if side == Side::Client { (said, nothing) } else { (nothing, said) };
+        let view = View::new(Transport::Tcp, client, server);
+        Candidates::of(|at| DETECTORS.get(at).is_some_and(|d| d.probe(&view) != Probe::No))
+    };
+    sets.get(usize::from(byte)).map_or_else(ask, |set| *set.get_or_init(ask))
 }
 
 #[cfg(test)]

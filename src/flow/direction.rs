@@ -141,6 +141,7 @@ impl Direction {
 
     /// What [`Self::count`] does with a segment of the first vantage that joins what was seen; else false, and nothing is
     /// done.
+    #[inline]
     pub(super) fn extend(&mut self, next: &NextSegment) -> bool {
         let known = self.vantage == next.vantage && self.is_seen();
         if !known || next.payload_len > 0 && !self.join(next.tcp.seq, next.payload_len) {
@@ -266,7 +267,7 @@ impl Direction {
 
     /// Whether a packet came.
     pub fn is_seen(&self) -> bool {
-        self.packets() > 0
+        self.packets > 0 || self.packets() > 0
     }
 
     /// The vantage that delivered the first packet.

@@ -154,6 +154,7 @@ impl<T> Flow<T> {
 
     /// What [`Self::count`] does with a segment that joins what was seen, and changes no state. False, and nothing is done,
     /// if it is another.
+    #[inline]
     fn move_on(&mut self, next: &NextSegment) -> bool {
         let control = TcpHeader::SYN | TcpHeader::FIN | TcpHeader::RST;
         if self.state != State::Open || next.tcp.flags & control != 0 {

@@ -166,6 +166,8 @@ impl<T: Default> FlowTable<T> {
     /// Counts the next segment of a TCP flow over IPv4 that `is_over` says is only counted, and that is open and was seen
     /// from this vantage before, without a gap. False if anything else may be the case: then nothing was done, and
     /// [`Self::arrive`] has to look.
+    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+    #[inline(always)]
     pub fn move_on(&mut self, next: &NextSegment, is_over: impl FnOnce(&T) -> bool) -> bool {
         let [(a, port_a), (b, port_b)] = next.ends;
         let key = KeyV4 {

@@ -96,6 +96,26 @@ impl Blocks {
         Ok(self.unread())
     }
 
+    /// Consumes the next record if all of it lies in the buffer: `measure` reads the length of the body, behind `head` bytes,
+    /// from the first `N` words; `None` if it will have none of it.
+    #[inline]
+    pub(super) fn at_hand<const N: usize, T>(
+        &mut self,
+        order: Order,
+        head: usize,
+        measure: impl FnOnce([u32; N]) -> Option<(usize, T)>,
+    ) -> Option<(Range<usize>, T)> {
+        let unread = self.buffer.get(self.start..self.end)?;
+        let words = unread.as_chunks::<4>().0.first_chunk::<N>()?;
+        let (body, measured) = measure(words.map(|word| order.u32(word)))?;
+        let need = head.saturating_add(body);
+        if need > unread.len() {
+            return None;
+        }
+        self.consume(need);
+        Some((self.start - body..self.start, measured))
+    }
+
     /// The next `N` 32-bit words, not consumed; `None` if the input ends here.
     pub(super) fn words<const N: usize>(
         &mut self,

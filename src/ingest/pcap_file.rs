@@ -254,25 +254,52 @@ impl Pcap {
         blocks.take(HEADER_BYTES, 0, HEADER_BYTES as u64).map(drop)
     }
 
+    #[inline]
     fn next(&self, blocks: &mut Blocks) -> Result<Option<Record>, Fault> {
-        let Some([seconds, fraction, captured, original]) = blocks.words::<4>(self.order)? else {
-            return Ok(None);
-        };
+        let whole = blocks.at_hand(self.order, self.head_bytes, |words| {
+            let head = self.head(words);
+            (head.captured <= RECORD_BYTES_MAX).then(|| (size(head.captured), head))
+        });
+        match whole {
+            Some((range, head)) => Ok(Some(self.record(&head, range))),
+            None => self.next_in_pieces(blocks),
+        }
+    }
+
+    /// The next record, for which the input may have to be read.
+    #[cold]
+    fn next_in_pieces(&self, blocks: &mut Blocks) -> Result<Option<Record>, Fault> {
+        let Some(words) = blocks.words(self.order)? else { return Ok(None) };
+        let head = self.head(words);
+        if head.captured > RECORD_BYTES_MAX {
+            return Err(Fault::too_long(blocks.offset(), head.captured));
+        }
+        let record_bytes = self.head_bytes.saturating_add(size(head.captured)) as u64;
+        let range = blocks.take(self.head_bytes, size(head.captured), record_bytes)?;
+        Ok(Some(self.record(&head, range)))
+    }
+
+    fn head(&self, [seconds, fraction, captured, original]: [u32; 4]) -> Head {
         let (captured, original) = if self.lengths_may_be_swapped {
             (captured.min(original), captured.max(original))
         } else {
             (captured, original)
         };
-        if captured > RECORD_BYTES_MAX {
-            return Err(Fault::too_long(blocks.offset(), captured));
-        }
-        let record_bytes = self.head_bytes.saturating_add(size(captured)) as u64;
-        let range = blocks.take(self.head_bytes, size(captured), record_bytes)?;
         let ns = u64::from(fraction).saturating_mul(self.unit_ns);
         let time = Timestamp::new(u64::from(seconds), ns);
-        let wire_len = original.max(captured);
-        Ok(Some(Record { time, link: self.link.0, wire_len, range }))
+        Head { time, captured, wire_len: original.max(captured) }
     }
+
+    const fn record(&self, head: &Head, range: Range<usize>) -> Record {
+        Record { time: head.time, link: self.link.0, wire_len: head.wire_len, range }
+    }
+}
+
+/// What stands before a packet's bytes.
+struct Head {
+    time: Timestamp,
+    captured: u32,
+    wire_len: u32,
 }
 
 /// Names what was found instead of a capture.

@@ -1,5 +1,7 @@
 //! The words that rules may use, as JSON Schema says them to editors and as compiling checks them.
 
+use std::sync::LazyLock;
+
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::classes::NAMES;
@@ -24,10 +26,13 @@ pub(super) const NONE: &str = "none";
 pub(super) const ANY: &str = "any";
 
 pub(super) fn apps() -> Vec<&'static str> {
-    let mut names: Vec<&str> = NAMES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
-    names.sort_unstable();
-    names.push(NONE);
-    names
+    static SORTED: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let mut names: Vec<_> = NAMES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        names.sort_unstable();
+        names.push(NONE);
+        names
+    });
+    SORTED.clone()
 }
 
 pub(super) fn encryptions() -> Vec<&'static str> {

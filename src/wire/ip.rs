@@ -153,7 +153,8 @@ pub(super) const fn no_segment(protocol: u8) -> Skip {
 }
 
 /// The short way. `None` is not a refusal: [`lax`] has to look.
-#[inline]
+#[allow(clippy::inline_always, reason = "of an outer packet hardly any field is wanted")]
+#[inline(always)]
 pub(super) fn plain(bytes: &[u8]) -> Option<Packet<'_>> {
     match bytes.first()? {
         0x45 => plain_v4(bytes),
@@ -162,6 +163,8 @@ pub(super) fn plain(bytes: &[u8]) -> Option<Packet<'_>> {
     }
 }
 
+#[allow(clippy::inline_always, reason = "as its caller")]
+#[inline(always)]
 fn plain_v4(bytes: &[u8]) -> Option<Packet<'_>> {
     let (&[_, _, l1, l0, _, _, f1, f0, _, protocol, _, _], rest) = bytes.split_first_chunk()?;
     let (addresses, rest) = rest.split_first_chunk()?;

@@ -216,7 +216,8 @@ impl Decoder {
     }
 
     /// What `frame` carries, if its layers are the usual ones; else [`Decoder::decode_any`] has to look.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+    #[inline(always)]
     pub fn straight<'a>(&self, frame: &Frame<'a>) -> Option<Straight<'a>> {
         if self.limits.nesting_max > 0 { straight::walk(frame) } else { None }
     }

@@ -41,7 +41,8 @@ pub struct Usual {
 }
 
 /// Walks through `frame`. `None` is not a refusal: the loop has to look.
-#[inline]
+#[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+#[inline(always)]
 pub(super) fn walk<'a>(frame: &Frame<'a>) -> Option<Straight<'a>> {
     let (ip, mut vantage) = match frame.link {
         Link::Type(link::ETHERNET) => (ethernet(frame.bytes)?, None),
@@ -64,7 +65,8 @@ pub(super) fn walk<'a>(frame: &Frame<'a>) -> Option<Straight<'a>> {
 }
 
 /// A packet that is no tunnel.
-#[inline]
+#[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+#[inline(always)]
 fn innermost(packet: Packet<'_>, vantage: Option<Vantage>) -> Option<Straight<'_>> {
     let (transport, content) = match packet.protocol {
         number::TCP => (Transport::Tcp, transport::tcp(&packet).ok()?),
@@ -102,13 +104,15 @@ impl Usual {
 
 impl<'a> Straight<'a> {
     /// The segment, with its payload.
+    #[inline]
     pub fn segment(&self, time: Timestamp) -> Segment<'a> {
         let trail = Trail { vantage: self.vantage, ..Trail::default() };
         trail.segment(time, self.transport, &self.packet, &self.content)
     }
 
     /// The same as integers, where it is TCP over IPv4.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+    #[inline(always)]
     pub fn usual(&self) -> Option<Usual> {
         let Addresses::V4(addresses) = self.packet.addresses else { return None };
         let &[s3, s2, s1, s0, d3, d2, d1, d0] = addresses;
@@ -124,7 +128,8 @@ impl<'a> Straight<'a> {
 }
 
 /// Identifier and inner IP packet behind a VXLAN header.
-#[inline]
+#[allow(clippy::inline_always, reason = "a few instructions, from two places")]
+#[inline(always)]
 fn tunnelled(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (&[flags, _, _, _, v2, v1, v0, _], frame) = bytes.split_first_chunk()?;
     let inner = ethernet(frame)?;

@@ -215,6 +215,16 @@ fn a_late_view_needs_a_whole_request() {
 }
 
 #[test]
+fn a_named_request_proves_itself_when_it_is_whole() {
+    let quotas = request(49, 3, 1, &[0; 20]);
+    for behind in [&b""[..], b"\0\0\0", b"\0\0\0\x10\x55"] {
+        let bytes = [&quotas, behind].concat();
+        assert!(matches(probe_side(&Kafka, C, &bytes)), "what matched stays matched");
+    }
+    assert_eq!(probe_side(&Kafka, C, &quotas[..quotas.len() - 1]), Probe::More);
+}
+
+#[test]
 fn random_bytes_never_match() {
     let mut seed = 0x4afca_u64;
     for round in 0..200_000_usize {
