@@ -95,10 +95,11 @@ fn message(side: Side, bytes: &[u8]) -> Option<Mark> {
         return Some(mark("bittorrent.tracker", side, 0, 12, "41727101980"));
     }
     // KRPC: a dictionary with a transaction and a type, its keys in order.
-    let kind = [&b"1:y1:q"[..], b"1:y1:r", b"1:y1:e"].iter().any(|kind| holds(bytes, kind));
-    if bytes.starts_with(b"d") && bytes.ends_with(b"e") && kind && holds(bytes, b"1:t") {
+    if bytes.starts_with(b"d") && bytes.ends_with(b"e") {
         let known = KRPC.iter().any(|start| bytes.starts_with(start));
-        return known.then(|| mark("bittorrent.dht", side, 0, length, "KRPC"));
+        let kinds = [&b"1:y1:q"[..], b"1:y1:r", b"1:y1:e"];
+        let sound = kinds.iter().any(|kind| holds(bytes, kind)) && holds(bytes, b"1:t");
+        return (known && sound).then(|| mark("bittorrent.dht", side, 0, length, "KRPC"));
     }
     let inner = bytes.get(UTP_BYTES..).unwrap_or_default();
     let opens = length == UTP_BYTES && is_utp_syn(bytes);

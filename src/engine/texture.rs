@@ -43,12 +43,8 @@ impl Texture {
             return;
         }
         self.bytes += bytes.len();
-        for chunk in bytes.utf8_chunks() {
-            let odd = chunk.valid().chars().filter(|c| !is_readable(*c)).count();
-            self.odd += odd + chunk.invalid().len();
-        }
-        self.speaks_of_tls |=
-            speaks_of_tls(bytes) || names_ciphers(bytes) || holds_certificate(bytes);
+        self.odd += odd(bytes);
+        self.speaks_of_tls |= announces_tls(bytes);
         self.random |= looks_random(bytes);
     }
 
@@ -75,23 +71,57 @@ impl Texture {
     }
 }
 
-/// Whether a word begins with TLS or SSL, or with STARTTLS: in the middle of one the letters come about by themselves, as
-/// in base64.
-fn speaks_of_tls(bytes: &[u8]) -> bool {
-    let begins = |at: usize| {
-        let before = bytes.get(..at).unwrap_or_default();
-        let start = before.len().checked_sub(START.len()).and_then(|at| before.get(at..));
-        !before.last().is_some_and(u8::is_ascii_alphanumeric)
-            || start.is_some_and(|word| word.eq_ignore_ascii_case(START))
-    };
-    let names = |word: &[u8]| TLS_NAMES.iter().any(|name| word.eq_ignore_ascii_case(name));
-    bytes.windows(3).enumerate().any(|(at, word)| names(word) && begins(at))
+/// Bytes that no text has.
+fn odd(bytes: &[u8]) -> usize {
+    if bytes.is_ascii() {
+        return bytes.iter().filter(|byte| !is_readable(char::from(**byte))).count();
+    }
+    let odd = |text: &str| text.chars().filter(|c| !is_readable(*c)).count();
+    bytes.utf8_chunks().map(|chunk| odd(chunk.valid()) + chunk.invalid().len()).sum()
 }
 
-/// Whether it names ways to seal what follows, as the proposals of SSH do in clear.
-fn names_ciphers(bytes: &[u8]) -> bool {
-    let names = |rest: &[u8]| CIPHER_NAMES.iter().any(|name| rest.starts_with(name));
-    (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(names))
+/// Whether it names TLS, or ways to seal what follows, or a piece of a certificate passes by. Two bytes tell nearly everywhere
+/// that nothing of the kind begins there.
+fn announces_tls(bytes: &[u8]) -> bool {
+    bytes.windows(2).enumerate().any(|(at, pair)| match pair {
+        [b't' | b'T', b'l' | b'L'] | [b's' | b'S', b's' | b'S'] => names_tls(bytes, at),
+        [b'd', b'i']
+        | [b'c', b'h' | b'u']
+        | [b'a', b'e']
+        | [b'e', b'c']
+        | [b'h' | b'u', b'm']
+        | [b'3', b'd'] => names_cipher(bytes.get(at..).unwrap_or_default()),
+        [OBJECT, 0x03] | [DNS_NAME, _] => holds_certificate(bytes.get(at..).unwrap_or_default()),
+        _ => false,
+    })
+}
+
+/// Whether a word begins here with TLS or SSL, or with STARTTLS: in the middle of one the letters come about by themselves, as
+/// in base64.
+fn names_tls(bytes: &[u8], at: usize) -> bool {
+    let (before, rest) = bytes.split_at_checked(at).unwrap_or_default();
+    let Some(word) = rest.first_chunk::<3>() else { return false };
+    let start = before.len().checked_sub(START.len()).and_then(|at| before.get(at..));
+    TLS_NAMES.iter().any(|name| word.eq_ignore_ascii_case(name))
+        && (!before.last().is_some_and(u8::is_ascii_alphanumeric)
+            || start.is_some_and(|word| word.eq_ignore_ascii_case(START)))
+}
+
+/// Whether a way to seal what follows is named here, as the proposals of SSH do in clear.
+fn names_cipher(rest: &[u8]) -> bool {
+    CIPHER_NAMES.iter().any(|name| rest.starts_with(name))
+}
+
+/// Whether a piece of an X.509 certificate begins here: in a stream joined late a handshake's long list of names is readable.
+/// Object identifiers of names and extensions (RFC 5280 appendix A), or one DNS name behind another.
+fn holds_certificate(bytes: &[u8]) -> bool {
+    let [DNS_NAME, length, rest @ ..] = bytes else {
+        return bytes.starts_with(X500_NAME) || bytes.starts_with(X509_EXTENSION);
+    };
+    let (name, next) = rest.split_at_checked(usize::from(*length)).unwrap_or_default();
+    name.len() >= DNS_NAME_BYTES_MIN
+        && name.iter().all(u8::is_ascii_graphic)
+        && next.first() == Some(&DNS_NAME)
 }
 
 const CIPHER_NAMES: [&[u8]; 10] = [
@@ -106,28 +136,6 @@ const CIPHER_NAMES: [&[u8]; 10] = [
     b"hmac-md5",
     b"umac-",
 ];
-/// Whether a piece of an X.509 certificate passes by: in a stream joined late a handshake's long list of names is readable.
-/// Object identifiers of names and extensions (RFC 5280 appendix A), or one DNS name behind another.
-fn holds_certificate(bytes: &[u8]) -> bool {
-    let is_object = |at: usize| {
-        bytes.get(at..).is_some_and(|b| b.starts_with(X500_NAME) || b.starts_with(X509_EXTENSION))
-    };
-    let is_names = |at: usize| {
-        let [DNS_NAME, length, rest @ ..] = bytes.get(at..).unwrap_or_default() else {
-            return false;
-        };
-        let (name, next) = rest.split_at_checked(usize::from(*length)).unwrap_or_default();
-        name.len() >= DNS_NAME_BYTES_MIN
-            && name.iter().all(u8::is_ascii_graphic)
-            && next.first() == Some(&DNS_NAME)
-    };
-    (0..bytes.len()).any(|at| match bytes.get(at) {
-        Some(&OBJECT) => is_object(at),
-        Some(&DNS_NAME) => is_names(at),
-        _ => false,
-    })
-}
-
 const OBJECT: u8 = 0x06;
 const X500_NAME: &[u8] = b"\x06\x03\x55\x04";
 const X509_EXTENSION: &[u8] = b"\x06\x03\x55\x1d";
@@ -210,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn each_name_of_a_cipher_is_found_wherever_it_stands() {
+        for name in CIPHER_NAMES {
+            let list = [b"x,", name, b"y"].concat();
+            assert!(announces_tls(&list) && announces_tls(name), "{}", name.escape_ascii());
+            assert!(!announces_tls(&name[1..]) && !announces_tls(&name[..name.len() - 1]));
+        }
+    }
+
+    #[test]
     fn a_certificate_that_passes_by_is_no_text() {
         let names =
             b"www.one.example.com\x82\x13www.two.example.com\x82\x15www.three.example.com\x82";
@@ -225,10 +242,10 @@ mod tests {
     #[test]
     fn tls_is_spoken_of_where_a_word_begins_with_it() {
         for words in ["TLSv1.2", "say STARTTLS now", "use_ssl=on", "the old SSLRequest", "ssl"] {
-            assert!(speaks_of_tls(words.as_bytes()), "{words}");
+            assert!(announces_tls(words.as_bytes()), "{words}");
         }
         for words in ["9neB35ysslEg+Iq", "hassle", "battlship", "startled", "t l s", "tl"] {
-            assert!(!speaks_of_tls(words.as_bytes()), "{words}");
+            assert!(!announces_tls(words.as_bytes()), "{words}");
         }
     }
 
