@@ -113,6 +113,7 @@ impl Board {
                 packets: counters.frames,
                 kernel_drops: counters.drops.total(),
                 kernel_drops_percent: rates.kernel_drops_percent,
+                shed: counters.shed,
                 skipped: counters.skipped.total(),
                 not_allowed: counters.not_allowed,
                 truncated: counters.decoder.segments_truncated,

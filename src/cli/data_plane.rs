@@ -2,10 +2,15 @@
 //!
 //! Each shard has a source of its own, of which the kernel gives it the flows that are its own; what the kernel could not
 //! know is handed over. Where the kernel does not steer, one reader decodes for all shards.
+//!
+//! A shard whose packets are late, or that hears of drops, lets go of what only moves counters.
 #![allow(
     clippy::disallowed_methods,
     reason = "edge: starts the threads, ticks by the system clock"
 )]
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -199,7 +204,7 @@ fn read_for_all(
     seen: &Mutex<Counters>,
     shown: &Shown,
 ) -> Result<(), SourceError> {
-    let mut second = 0;
+    let (mut second, mut given) = (0, Timestamp::default());
     let give = |front: &mut Front| {
         for (shard, batch) in shards.iter().zip(front.exchange(Batch::default)) {
             if !batch.is_empty() {
@@ -215,24 +220,23 @@ fn read_for_all(
         shown.show(shards.len(), Counters::default(), over);
     };
     let result = loop {
-        let now = match source.next() {
-            Ok(Input::Frame(frame)) => {
-                if front.frame(&frame) {
-                    give(&mut front);
-                }
-                frame.time
-            }
+        let (now, full) = match source.next() {
+            Ok(Input::Frame(frame)) => (frame.time, front.frame(&frame)),
             Ok(Input::Tick(now)) => {
                 front.tick(now);
-                give(&mut front);
-                now
+                (now, true)
             }
             Ok(Input::End) => break Ok(()),
             Err(error) => break Err(error),
         };
-        if now.seconds() != second {
-            second = now.seconds();
+        let turned = now.seconds() != second;
+        // What waits for a batch to fill is not late yet when it is given.
+        if full || turned || now.since(given) > GIVEN_AFTER_NS {
+            given = now;
             give(&mut front);
+        }
+        if turned {
+            second = now.seconds();
             show(source.as_mut(), &front, false);
         }
     };
@@ -308,21 +312,26 @@ impl Shard {
 
     /// Works for a reader in front until that is gone.
     fn work(&mut self, inbox: &Receiver<Batch>) {
-        let mut none = NoSource;
+        let (mut none, mut load) = (NoSource, Load::default());
+        let front = Arc::clone(&self.front);
+        let mut drops = || front.lock().unwrap_or_else(PoisonError::into_inner).drops.kernel;
         loop {
             let time = match inbox.recv_timeout(TICK) {
                 Ok(batch) => {
                     self.take(&batch);
+                    load.look(batch.latest(), false, &mut drops);
                     now()
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = now();
                     let (records, dropped) = (&self.common.records, &mut self.dropped);
                     self.engine.tick(now, &mut |emitted| offer(records, emitted, dropped));
+                    load.look(now, true, &mut drops);
                     now
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
+            self.engine.set_overloaded(load.is_too_much());
             if time.seconds() != self.second {
                 self.second = time.seconds();
                 self.every_second(&mut none);
@@ -474,6 +483,8 @@ impl Source for NoSource {
 const HANDED_OVER_MAX: usize = 64;
 /// Packets between looks at what others handed over; an idle shard looks at every tick.
 const EXCHANGE_AFTER: u32 = 64;
+/// How long a segment waits at most for others that travel with it.
+const GIVEN_AFTER_NS: u64 = 50_000_000;
 /// How long a shard that has stopped waits for what the others may still have for it: they read what the kernel holds.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 /// Looks at the load between looks at what the kernel dropped.

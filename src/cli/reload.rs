@@ -200,6 +200,12 @@ pub(super) struct Reloads {
 }
 
 impl Reloads {
+    /// Never any.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { next: watch::channel(None).1, taken: 0, rejected: Arc::default() }
+    }
+
     /// Hands the engine new settings, if there are any.
     pub(super) fn take(&mut self, engine: &mut Engine) {
         if !self.next.has_changed().unwrap_or(false) {

@@ -70,6 +70,8 @@ pub(super) struct CaptureStatus {
     pub(super) packets: u64,
     pub(super) kernel_drops: u64,
     pub(super) kernel_drops_percent: f64,
+    /// Let go on purpose: they would only have moved counters.
+    pub(super) shed: u64,
     pub(super) skipped: u64,
     pub(super) not_allowed: u64,
     pub(super) truncated: u64,
@@ -210,10 +212,11 @@ fn screen(status: &Status) -> String {
     line(
         "packets",
         format!(
-            "{} read; {} lost in the kernel ({:.2} % of the last minute); {} skipped, {} not allowed, {} truncated, {} twice",
+            "{} read; {} lost in the kernel ({:.2} % of the last minute), {} shed; {} skipped, {} not allowed, {} truncated, {} twice",
             capture.packets,
             capture.kernel_drops,
             capture.kernel_drops_percent,
+            capture.shed,
             capture.skipped,
             capture.not_allowed,
             capture.truncated,

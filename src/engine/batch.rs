@@ -72,6 +72,11 @@ impl Batch {
         self.items.len()
     }
 
+    /// What the clock said at the last of it.
+    pub fn latest(&self) -> Timestamp {
+        self.items.last().map_or(Timestamp::default(), |item| item.now)
+    }
+
     /// Empties it; its memory stays.
     pub fn clear(&mut self) {
         self.items.clear();
