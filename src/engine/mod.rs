@@ -372,9 +372,12 @@ impl Shard {
         self.counters.flows_peak = self.counters.flows_peak.max(self.table.len() as u64);
         let packet = self.packet;
         let Some(flow) = self.table.get_mut(id) else { return };
-        let FlowKey { scope, a, b, .. } = flow.key();
+        let is_traced = |filter: &TraceFilter| {
+            let FlowKey { a, b, .. } = flow.key();
+            filter.matches(a, b)
+        };
         let wanted = Wanted {
-            steps: self.settings.traced.as_ref().is_some_and(|f| f.matches(a, b)),
+            steps: self.settings.traced.as_ref().is_some_and(is_traced),
             answers: !self.settings.context.brief,
         };
         let before = flow.data.session_bytes();
@@ -383,6 +386,7 @@ impl Shard {
         let taken_before = is_taken(flow);
         let answers = work(flow, direction, vantage, segment, packet, wanted);
         if !answers.is_empty() {
+            let FlowKey { scope, a, b, .. } = flow.key();
             let client = if flow.client() == 0 { a } else { b };
             let scope = self.settings.scopes.name(scope);
             self.answered.add(scope, client.ip(), segment.time, answers);
@@ -393,7 +397,9 @@ impl Shard {
             (flow.data.session_bytes(), matches!(flow.data.work, Work::Watched(_)));
         let serial = flow.serial;
         self.account(before, after);
-        self.account_settled(id);
+        if !now_watched {
+            self.account_settled(id);
+        }
         match (watched, now_watched) {
             (false, true) => {
                 self.sessions += 1;
