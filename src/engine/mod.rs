@@ -215,6 +215,9 @@ impl Engine {
                     if doorman.is_some_and(|d| d.take(shard.packet, shard.now, &segment, false)) {
                         return;
                     }
+                    if shard.shed.is_on() && shard.shed.lets_go(&segment) {
+                        return;
+                    }
                     shard.segment(&segment);
                 }
                 Err(skip) => shard.counters.skipped.count(skip),

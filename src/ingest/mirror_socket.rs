@@ -26,8 +26,8 @@ use nix::{
     setsockopt_impl, sockopt_impl,
     sys::{
         socket::{
-            ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
-            setsockopt, sockopt,
+            ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, getsockopt,
+            recvmmsg, setsockopt, sockopt,
         },
         time::TimeSpec,
     },
@@ -47,6 +47,10 @@ use crate::{
 sockopt_impl!(
     /// `SO_BUSY_POLL`, in microseconds.
     BusyPoll, Both, libc::SOL_SOCKET, libc::SO_BUSY_POLL, i32);
+
+sockopt_impl!(
+    /// `SO_MEMINFO`: the last number is how many datagrams found no room.
+    MemInfo, GetOnly, libc::SOL_SOCKET, libc::SO_MEMINFO, [u32; 9]);
 
 mod proof;
 
@@ -274,6 +278,7 @@ impl Source for MirrorSocket {
     }
 
     fn drops(&mut self) -> Drops {
+        self.listeners.iter_mut().for_each(Listener::look_at_drops);
         let kernel = self.listeners.iter().map(|listener| listener.drops).sum();
         Drops { kernel, interface: 0 }
     }
@@ -364,6 +369,22 @@ impl Listener {
         }
     }
 
+    /// Asks for the drop count: after the last datagram none comes that would bring it along.
+    fn look_at_drops(&mut self) {
+        if let Ok([.., drops]) = getsockopt(&self.socket, MemInfo) {
+            self.note_drops(drops);
+        }
+    }
+
+    /// What a datagram brings along may be older than what was asked for.
+    const fn note_drops(&mut self, count: u32) {
+        let grown = count.wrapping_sub(self.overflow);
+        if grown.cast_signed() > 0 {
+            self.drops += grown as u64;
+            self.overflow = count;
+        }
+    }
+
     /// Takes what is there, at most `batch` datagrams, without waiting.
     fn receive<'b>(
         &mut self,
@@ -392,8 +413,7 @@ impl Listener {
         for message in messages {
             let (time, overflow) = control_messages(&message);
             if let Some(overflow) = overflow {
-                self.drops += u64::from(overflow.wrapping_sub(self.overflow));
-                self.overflow = overflow;
+                self.note_drops(overflow);
             }
             received.push(Datagram {
                 time: time.unwrap_or_else(now),

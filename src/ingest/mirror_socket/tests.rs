@@ -103,11 +103,10 @@ fn what_the_kernel_drops_is_counted() {
         send(bench.address, &[&[0; 1_000][..]; 200]);
         given += take(&mut bench.mirror).len();
     }
-    send(bench.address, &[b"the count comes with the next datagram"]);
-    given += take(&mut bench.mirror).len();
+    // No datagram comes that would bring the last count along.
     let dropped = bench.mirror.drops().kernel;
     assert!(dropped > 0);
-    assert_eq!(u64::try_from(given).unwrap() + dropped, 604);
+    assert_eq!(u64::try_from(given).unwrap() + dropped, 603);
 }
 
 /// `CLEARTAP_STEERED_FLOWS` tries more.
