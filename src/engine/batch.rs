@@ -74,7 +74,7 @@ impl Batch {
 
     /// What the clock said at the last of it.
     pub fn latest(&self) -> Timestamp {
-        self.items.last().map_or(Timestamp::default(), |item| item.now)
+        self.items.last().map_or_else(Timestamp::default, |item| item.now)
     }
 
     /// Empties it; its memory stays.
