@@ -35,7 +35,7 @@ pub(super) struct EngineArgs {
     /// Idle time after which a TCP flow ends, in seconds of packet time (default: 300)
     #[arg(long, value_name = "S", help_heading = "Limits", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     tcp_idle: Option<u64>,
-    /// Idle time after which a UDP flow ends, in seconds of packet time (default: 60)
+    /// Idle time after which a UDP flow ends, in seconds of packet time (default: 60; at most 10 for a question and its answer)
     #[arg(long, value_name = "S", help_heading = "Limits", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     udp_idle: Option<u64>,
     /// Source domain of mirrored copies: NAME=vni:N,source:NETWORK,endpoint:HEX (repeat; first match wins)

@@ -129,7 +129,7 @@ pub struct Limits {
     /// Idle time of a TCP flow of which only one end has spoken, in seconds.
     #[schemars(range(min = 1, max = 604_800), extend("x-reload" = "new-flows"))]
     pub half_open_idle_s: u64,
-    /// Idle time after which a UDP flow ends, in seconds.
+    /// Idle time after which a UDP flow ends, in seconds; at most 10 for a question and its answer.
     #[schemars(range(min = 1, max = 604_800), extend("x-reload" = "new-flows"))]
     pub udp_idle_s: u64,
 }

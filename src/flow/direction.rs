@@ -270,6 +270,11 @@ impl Direction {
         self.packets > 0 || self.packets() > 0
     }
 
+    /// Whether one packet came, and no more.
+    pub(super) fn is_single(&self) -> bool {
+        self.packets() == 1
+    }
+
     /// The vantage that delivered the first packet.
     pub const fn first_vantage(&self) -> VantageId {
         self.vantage

@@ -76,6 +76,9 @@ struct Timer {
     next: u32,
 }
 
+/// How long a question and its answer over UDP wait for another: as long as resolvers ask again.
+const ONE_EXCHANGE_IDLE_NS_MAX: u64 = 10 * crate::model::time::NS_PER_S;
+
 /// How long a closed connection waits for late copies once both FINs are acknowledged.
 const ACKNOWLEDGED_LINGER_NS_MAX: u64 = 2 * crate::model::time::NS_PER_S;
 
@@ -219,6 +222,11 @@ impl<T> Flow<T> {
         self.direction(side).has_payload()
     }
 
+    /// One datagram each way: a question and its answer.
+    fn is_one_exchange(&self) -> bool {
+        self.key.transport() == Transport::Udp && self.directions.iter().all(Direction::is_single)
+    }
+
     /// Idle time after which the flow ends.
     fn idle_ns_max(&self, limits: &Limits) -> u64 {
         match (self.key.transport(), self.state) {
@@ -233,7 +241,16 @@ impl<T> Flow<T> {
             (Transport::Tcp, State::Closed) if self.is_acknowledged() => {
                 limits.linger_ns.min(ACKNOWLEDGED_LINGER_NS_MAX)
             }
+            // Refused: there was nothing to send again.
+            (Transport::Tcp, State::Reset)
+                if !self.directions.iter().any(Direction::has_payload) =>
+            {
+                limits.linger_ns.min(ACKNOWLEDGED_LINGER_NS_MAX)
+            }
             (Transport::Tcp, _) => limits.linger_ns,
+            (Transport::Udp, _) if self.is_one_exchange() => {
+                limits.udp_idle_ns.min(ONE_EXCHANGE_IDLE_NS_MAX)
+            }
             (Transport::Udp | Transport::Esp, _) => limits.udp_idle_ns,
         }
     }
@@ -257,6 +274,57 @@ mod tests {
             payload_len: 1,
             ip_len: 29,
         }
+    }
+
+    /// Seconds in which the flow of these packets (forward or not, flags of TCP) ended, one packet a second.
+    fn ends_at(packets: &[(bool, Option<u8>)]) -> u64 {
+        let mut table = FlowTable::<()>::new(Limits::default());
+        let mut ended = Vec::new();
+        for (second, (forward, flags)) in (0..).zip(packets) {
+            let mut segment = Segment {
+                time: Timestamp(second * 1_000_000_000),
+                payload: if flags.is_some() { b"" } else { b"x" },
+                payload_len: u32::from(flags.is_none()),
+                tcp: flags.map(|flags| TcpHeader { seq: 1, ack: 2, flags }),
+                ..datagram(1000, 53)
+            };
+            if !forward {
+                (segment.src, segment.dst) = (segment.dst, segment.src);
+            }
+            let transport = if flags.is_some() { Transport::Tcp } else { Transport::Udp };
+            segment.transport = transport;
+            let (key, _) = FlowKey::new(ScopeId(0), transport, segment.src, segment.dst);
+            table.expire(segment.time, &mut ended);
+            table.arrive(
+                &Arrival {
+                    key,
+                    direction: usize::from(!forward),
+                    vantage: VantageId(0),
+                    segment: &segment,
+                    serial: 0,
+                    guess: |_| (true, Roles::Guess),
+                },
+                &mut ended,
+            );
+        }
+        let ends = |second: &u64| {
+            table.expire(Timestamp(second * 1_000_000_000), &mut ended);
+            !ended.is_empty()
+        };
+        (0..1000).find(ends).unwrap()
+    }
+
+    #[test]
+    fn what_has_nothing_left_to_say_ends_early() {
+        let (there, back) = ((true, None), (false, None));
+        assert_eq!(ends_at(&[there]), 61, "no answer yet");
+        assert_eq!(ends_at(&[there, back]), 12, "a question and its answer");
+        assert_eq!(ends_at(&[there, back, there]), 63, "more than that");
+        assert_eq!(ends_at(&[there, there]), 61, "asked twice, no answer yet");
+        let syn = (true, Some(TcpHeader::SYN));
+        assert_eq!(ends_at(&[syn]), 21, "half open");
+        let refusal = (false, Some(TcpHeader::RST | TcpHeader::ACK));
+        assert_eq!(ends_at(&[syn, refusal]), 4, "refused");
     }
 
     #[test]

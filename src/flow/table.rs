@@ -156,8 +156,8 @@ impl<T: Default> FlowTable<T> {
         let flow = self.slots.get_mut(index(slot))?.as_mut()?;
         let before = flow.state;
         flow.count(arrival.direction, arrival.vantage, arrival.segment, &mut self.counters);
-        // The acknowledgement of the last FIN lets a closed one end sooner.
-        if flow.state != before || flow.state == State::Closed {
+        // The acknowledgement of the last FIN lets a closed one end sooner, an answer what has asked one question.
+        if flow.state != before || flow.state == State::Closed || flow.is_one_exchange() {
             self.schedule(slot);
         }
         Some(FlowId(slot))
