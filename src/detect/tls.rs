@@ -195,14 +195,20 @@ fn midstream(bytes: &[u8]) -> Heard {
     }
     let text = is_text(bytes);
     for (offset, rest) in suffixes(bytes).take(SCAN_BYTES_MAX) {
-        if rest.first() == Some(&RecordHeader::HANDSHAKE)
-            && bytes.get(..offset).is_some_and(announces_tls)
-            && let Ok(Some(proof)) = hello(rest)
-        {
-            return Heard::Tls(proof.at(offset));
-        }
-        if !text && let Some(length) = chain(rest, 3, is_data) {
-            return Heard::Tls(Proof { length, ..RECORDS }.at(offset));
+        match rest.first() {
+            Some(&RecordHeader::HANDSHAKE) => {
+                if bytes.get(..offset).is_some_and(announces_tls)
+                    && let Ok(Some(proof)) = hello(rest)
+                {
+                    return Heard::Tls(proof.at(offset));
+                }
+            }
+            Some(&RecordHeader::APPLICATION_DATA) if !text => {
+                if let Some(length) = chain(rest, 3, is_data) {
+                    return Heard::Tls(Proof { length, ..RECORDS }.at(offset));
+                }
+            }
+            _ => {}
         }
     }
     // The other side's records prove nothing against a side that evidently talks in clear.

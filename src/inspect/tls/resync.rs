@@ -8,8 +8,11 @@ use crate::model::tls::RecordHeader;
 #[derive(Clone)]
 pub(super) struct Resync {
     at: u64,
-    window: [u8; WINDOW],
+    /// The latest bytes, the last one lowest.
+    window: u128,
     candidates: [Option<Candidate>; CANDIDATES],
+    /// Where the next header of a chain must stand.
+    due: u64,
 }
 
 impl fmt::Debug for Resync {
@@ -42,22 +45,27 @@ pub(super) enum Found {
 
 impl Resync {
     pub(super) const fn new() -> Self {
-        Self { at: 0, window: [0; WINDOW], candidates: [None; CANDIDATES] }
+        Self { at: 0, window: 0, candidates: [None; CANDIDATES], due: u64::MAX }
     }
 
     /// Takes one byte.
     pub(super) fn push(&mut self, byte: u8) -> Found {
-        self.window.rotate_left(1);
-        if let Some(last) = self.window.last_mut() {
-            *last = byte;
-        }
+        self.window = self.window << 8 | u128::from(byte);
         self.at = self.at.saturating_add(1);
+        let [.., first, _, _, _, _, _, kind, major, minor, high, low] = self.window.to_be_bytes();
+        // Nearly every byte: nothing may begin with it, and no chain wants a header here.
+        let here = self.at.saturating_sub(5);
+        if first != RecordHeader::HANDSHAKE && major != MAJOR && here != self.due {
+            return if self.at >= SEARCH_BYTES_MAX { Found::GaveUp } else { Found::Nothing };
+        }
         if let Some((header, body)) = self.hello() {
             return Found::Hello(header, body);
         }
-        let header = self.window.last_chunk().copied().and_then(RecordHeader::read);
+        let header = RecordHeader::read([kind, major, minor, high, low]);
         let header = header.filter(|h| h.runs_on());
-        match self.link(header) {
+        let linked = self.link(header);
+        self.due = self.candidates.iter().flatten().map(|c| c.next).min().unwrap_or(u64::MAX);
+        match linked {
             Some(header) => Found::Header(header),
             None if self.at >= SEARCH_BYTES_MAX => Found::GaveUp,
             None => Found::Nothing,
@@ -95,7 +103,7 @@ impl Resync {
 
     /// A record header followed by the head of a hello, seen when its eleventh byte arrives.
     fn hello(&self) -> Option<(RecordHeader, [u8; 6])> {
-        let [kind, major, minor, high, low, body @ ..] = self.window;
+        let [_, _, _, _, _, kind, major, minor, high, low, body @ ..] = self.window.to_be_bytes();
         if self.at < 11 || kind != RecordHeader::HANDSHAKE {
             return None;
         }
@@ -105,8 +113,8 @@ impl Resync {
     }
 }
 
-/// Record header and the first six bytes of a message.
-const WINDOW: usize = 11;
+/// First byte of all versions.
+const MAJOR: u8 = 3;
 /// Headers that must meet.
 const LINKS: u8 = 3;
 /// Chains followed at once.
