@@ -19,7 +19,8 @@ def check(flow, c2s, s2c):
 def export(lab, version, app):
     collector = lab.server.start(["nc", "-u", "-l", "-p", "2055"], log=lab.log("collector"))
     lab.server.wait_port(2055, collector, kind="udp")
-    lab.client.run(["softflowd", "-r", str(SOURCE), "-v", str(version), "-n", f"{lab.server.v4}:2055"], check=False)
+    # It exports what it was told to read as the name of an interface: no path of the machine that made this.
+    lab.client.run(["softflowd", "-r", SOURCE.name, "-v", str(version), "-n", f"{lab.server.v4}:2055"], check=False, cwd=SOURCE.parent)
     lab.versions(client="softflowd 1.1.0")
     return [lab.flow(transport="udp", server_port=2055, encryption="plaintext", app=app, outcome="attempt",
                      plaintext_reason="no_in_band_upgrade", confidence="one_side")]
