@@ -40,27 +40,19 @@ impl Detector for Kafka {
 fn client(said: Said<'_>) -> Read<Mark> {
     let mut cursor = Cursor::new(said.bytes);
     let header = requests::header(&mut cursor)?;
-    let proof = requests::body(&header, &mut cursor);
-    match proof {
-        Ok(true) => {}
-        // A client that is named and says no more than it declared.
-        Ok(false) if header.named => need_whole(said, &header)?,
-        Ok(false) => return Err(Flaw::Bad),
-        Err(flaw) => return Err(flaw),
-    }
-    // Who came late may stand within data, unless records follow: another request has to begin where this one ends.
-    if said.start == Start::Unknown && !requests::carries_records(&header) {
+    let proven = requests::body(&header, &mut cursor)?;
+    need(proven || header.named)?;
+    let known = said.start == Start::Known;
+    // Else the rest need not be seen: the body's beginning tells enough.
+    if !proven || !known && !requests::carries_records(&header) {
         let next = said.bytes.get(header.whole()..).ok_or(Flaw::Short)?;
         match requests::header(&mut Cursor::new(next)) {
-            Ok(_) | Err(Flaw::Short) => {}
-            Err(flaw) => return Err(flaw),
+            // Who came late may stand within data: another request has to begin where this one ends.
+            Err(flaw) if !known && flaw != Flaw::Short => return Err(flaw),
+            _ => {}
         }
     }
     Ok(mark("kafka.request", Side::Client, header.at, requests::name(header.key)))
-}
-
-fn need_whole(said: Said<'_>, header: &requests::Header) -> Read<()> {
-    if said.bytes.len() < header.whole() { Err(Flaw::Short) } else { Ok(()) }
 }
 
 fn server(said: Said<'_>) -> Read<Mark> {

@@ -222,6 +222,14 @@ fn a_named_request_proves_itself_when_it_is_whole() {
         assert!(matches(probe_side(&Kafka, C, &bytes)), "what matched stays matched");
     }
     assert_eq!(probe_side(&Kafka, C, &quotas[..quotas.len() - 1]), Probe::More);
+    // Late, another request has to follow, also where the body may carry records but was not read.
+    for whole in [quotas, request(1, 16, 1, &[0; 20])] {
+        let late = |behind: &[u8]| {
+            let bytes = [&whole, behind].concat();
+            client(Said { bytes: &bytes, start: Start::Unknown }).is_ok()
+        };
+        assert!(late(b"") && late(&whole) && !late(b"\0\0\0\x10\x55"));
+    }
 }
 
 #[test]
