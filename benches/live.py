@@ -87,13 +87,38 @@ def enter():
         assert ctypes.CDLL(None).setns(file.fileno(), 0x40000000) == 0
 
 
-def replay(capture, rate, seconds):
-    """Sends for so long; gives how many and how fast."""
-    speed = ["--topspeed"] if rate == 0 else [f"--pps={rate}"]
-    command = ["ip", "netns", "exec", TX, "taskset", "-c", "0", "tcpreplay", "-q", "-i", "tx0", "--preload-pcap", "--loop=1000000",
-               f"--duration={seconds}", *speed, capture]
-    out = subprocess.run(command, capture_output=True, text=True).stdout
+def replay(capture, rate, *how):
+    """Sends as tcpreplay is told; gives how many and how fast."""
+    speed = "--topspeed" if rate == 0 else f"--pps={rate}"
+    command = ["ip", "netns", "exec", TX, "taskset", "-c", "0", "tcpreplay", "-q", "-i", "tx0", "--preload-pcap", speed, *how, capture]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int(re.search(r"Actual: (\d+) packets", out)[1]), float(re.search(r"([\d.]+) pps", out)[1])
+
+
+def lasting(seconds):
+    """Over and over, for so long."""
+    return "--loop=1000000", f"--duration={seconds}"
+
+
+@contextlib.contextmanager
+def running(command, home, **more):
+    """The sensor, from when it answers until what it was asked for is done."""
+    env = {**os.environ, "CLEARTAP_HEALTH__LISTEN": f"127.0.0.1:{HEALTH}"}
+    with open(home / "log", "wb") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, **more)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                status()
+                break
+            except OSError:
+                assert time.monotonic() < end, (home / "log").read_text()
+                time.sleep(0.1)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
 
 
 def sensor(binary, way, home, capture, rate, seconds):
@@ -101,25 +126,11 @@ def sensor(binary, way, home, capture, rate, seconds):
     where = ["--interface", "rx0"] if kind == "ring" else []
     command = ["taskset", "-c", "1" if shards == 1 else "0,1", binary, "run", *where, "--shards", str(shards), "--buffer", "256", "--records",
                "/dev/null", "--findings", "none", "--interval", "3600"]
-    env = {**os.environ, "CLEARTAP_HEALTH__LISTEN": f"127.0.0.1:{HEALTH}"}
-    with open(home / "log", "wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + 20
-        while True:
-            try:
-                before = status()
-                break
-            except OSError:
-                assert time.monotonic() < end, (home / "log").read_text()
-                time.sleep(0.1)
-        used = cpu_s(process.pid)
-        sent, pps = replay(capture, rate, seconds)
+    with running(command, home) as process:
+        before, used = status(), cpu_s(process.pid)
+        sent, pps = replay(capture, rate, *lasting(seconds))
         time.sleep(2.5)
         after, used = status(), since(process.pid, used)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
     got = after["packets"] - before["packets"]
     return sent, pps, got, after["kernel_drops"] - before["kernel_drops"], used
 
@@ -129,7 +140,7 @@ def tcpdump(_, _way, _home, capture, rate, seconds):
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(1)
     used = cpu_s(process.pid)
-    sent, pps = replay(capture, rate, seconds)
+    sent, pps = replay(capture, rate, *lasting(seconds))
     time.sleep(1)
     used = since(process.pid, used)
     process.send_signal(signal.SIGINT)

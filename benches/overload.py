@@ -5,7 +5,8 @@
 
 The sensor gets a share of a processor (a CPU quota, which the kernel's own receiving is not charged to). First the rate is looked for that
 it takes without losing or shedding anything; then the capture is sent once at so many times that rate, and each flow's last record is
-held against what `analyze` says of the same capture (an interface brings along a few packets of its own). The capture is a mirror's, as for `live.py`; needs root and `tcpreplay`.
+held against what `analyze` says of the same capture (an interface brings along a few packets of its own). The capture is a mirror's, as for
+`live.py`; needs root and `tcpreplay`.
 """
 
 import argparse
@@ -13,8 +14,6 @@ import collections
 import json
 import os
 import pathlib
-import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -68,32 +67,14 @@ def play(binary, way, quota, capture, rate, home, limit=0):
     records = home / "records.jsonl"
     records.unlink(missing_ok=True)
     where = ["--interface", "rx0"] if way == "ring" else []
-    command = [binary, "run", *where, "--shards", "1", "--records", str(records), "--findings", "none", "--interval", "3600"]
-    env = {**os.environ, "CLEARTAP_HEALTH__LISTEN": f"127.0.0.1:{live.HEALTH}"}
-    with open(home / "log", "wb") as log:
-        process = subprocess.Popen(["taskset", "-c", "1", *command], env=env, stdout=log, stderr=log, preexec_fn=quota.join)
-    try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                live.status()
-                break
-            except OSError:
-                assert time.monotonic() < end, (home / "log").read_text()
-                time.sleep(0.2)
-        sender = ["ip", "netns", "exec", live.TX, "taskset", "-c", "0", "tcpreplay", "-q", "-i", "tx0", "--preload-pcap", f"--pps={rate}",
-                  *([f"--limit={limit}"] if limit else []), capture]
-        said = subprocess.run(sender, capture_output=True, text=True, check=True).stdout
-        sent = int(re.search(r"Actual: (\d+) packets", said)[1])
-        pps = float(re.search(r"([\d.]+) pps", said)[1])
+    command = ["taskset", "-c", "1", binary, "run", *where, "--shards", "1", "--records", str(records), "--findings", "none", "--interval", "3600"]
+    with live.running(command, home, preexec_fn=quota.join):
+        sent, pps = live.replay(capture, rate, *([f"--limit={limit}"] if limit else []))
         # Until nothing moves any more: the buffer may hold seconds of packets.
         before, counts = None, live.status()
         while before is None or counts["packets"] != before["packets"]:
             time.sleep(2.5)
             before, counts = counts, live.status()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
     return sent, pps, counts, records
 
 
