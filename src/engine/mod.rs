@@ -172,7 +172,7 @@ impl Engine {
             ended: Vec::new(),
             settled: Vec::new(),
             now: Timestamp::default(),
-            second_ends: Timestamp::default(),
+            second_ends: Timestamp::new(1, 0),
             updated: None,
             retired: Vec::new(),
             measurer: settings.measure.as_ref().map(Measurer::new),
@@ -289,8 +289,8 @@ impl Shard {
         self.counters.time_jumps += u64::from(begun && now.since(self.now) > TIME_JUMP_NS || back);
         if back {
             // Else nothing would end until time has caught up.
-            (self.now, self.updated) = (now, None);
-            self.second_ends = Timestamp::new(now.seconds() + 1, 0);
+            self.set_clock(now);
+            self.updated = None;
             self.turn_back_taken(now);
             self.table.turn_back(now, TIME_JUMP_NS, &mut self.ended);
             self.flush(emit);
@@ -298,12 +298,7 @@ impl Shard {
         if now <= self.now {
             return;
         }
-        let second = self.now.seconds();
-        self.now = now;
-        self.second_ends = Timestamp::new(now.seconds() + 1, 0);
-        if now.seconds() == second {
-            return;
-        }
+        self.set_clock(now);
         // What ends now was still alive in the period that is over.
         if let Some(measurer) = &mut self.measurer {
             measurer.tick(now, &self.settings, &self.vantages, &mut self.table);
@@ -318,6 +313,11 @@ impl Shard {
                 self.updates(emit);
             }
         }
+    }
+
+    const fn set_clock(&mut self, now: Timestamp) {
+        self.now = now;
+        self.second_ends = Timestamp::new(now.seconds() + 1, 0);
     }
 
     fn segment(&mut self, segment: &Segment<'_>) {

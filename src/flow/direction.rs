@@ -267,6 +267,7 @@ impl Direction {
 
     /// Whether a packet came.
     pub fn is_seen(&self) -> bool {
+        // The lower half tells nearly always.
         self.packets > 0 || self.packets() > 0
     }
 

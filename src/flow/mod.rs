@@ -79,8 +79,8 @@ struct Timer {
 /// How long a question and its answer over UDP wait for another: as long as resolvers ask again.
 const ONE_EXCHANGE_IDLE_NS_MAX: u64 = 10 * crate::model::time::NS_PER_S;
 
-/// How long a closed connection waits for late copies once both FINs are acknowledged.
-const ACKNOWLEDGED_LINGER_NS_MAX: u64 = 2 * crate::model::time::NS_PER_S;
+/// How long a closed connection waits for late copies where nobody has anything left to send again.
+const NOTHING_LEFT_LINGER_NS_MAX: u64 = 2 * crate::model::time::NS_PER_S;
 
 /// Sequence numbers further apart than this belong to different connections.
 const SEQUENCE_DISTANCE_MAX: u32 = 1 << 24;
@@ -227,6 +227,15 @@ impl<T> Flow<T> {
         self.key.transport() == Transport::Udp && self.directions.iter().all(Direction::is_single)
     }
 
+    /// Closed, and both FINs are acknowledged; or refused, so that there was nothing.
+    fn has_nothing_to_send_again(&self) -> bool {
+        match self.state {
+            State::Closed => self.is_acknowledged(),
+            State::Reset => !self.directions.iter().any(Direction::has_payload),
+            _ => false,
+        }
+    }
+
     /// Idle time after which the flow ends.
     fn idle_ns_max(&self, limits: &Limits) -> u64 {
         match (self.key.transport(), self.state) {
@@ -237,15 +246,8 @@ impl<T> Flow<T> {
                 limits.tcp_idle_ns
             }
             (Transport::Tcp, State::Open) => limits.half_open_idle_ns,
-            // Nobody has anything left to send again.
-            (Transport::Tcp, State::Closed) if self.is_acknowledged() => {
-                limits.linger_ns.min(ACKNOWLEDGED_LINGER_NS_MAX)
-            }
-            // Refused: there was nothing to send again.
-            (Transport::Tcp, State::Reset)
-                if !self.directions.iter().any(Direction::has_payload) =>
-            {
-                limits.linger_ns.min(ACKNOWLEDGED_LINGER_NS_MAX)
+            (Transport::Tcp, _) if self.has_nothing_to_send_again() => {
+                limits.linger_ns.min(NOTHING_LEFT_LINGER_NS_MAX)
             }
             (Transport::Tcp, _) => limits.linger_ns,
             (Transport::Udp, _) if self.is_one_exchange() => {

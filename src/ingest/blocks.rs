@@ -105,7 +105,7 @@ impl Blocks {
         head: usize,
         measure: impl FnOnce([u32; N]) -> Option<(usize, T)>,
     ) -> Option<(Range<usize>, T)> {
-        let unread = self.buffer.get(self.start..self.end)?;
+        let unread = self.unread();
         let words = unread.as_chunks::<4>().0.first_chunk::<N>()?;
         let (body, measured) = measure(words.map(|word| order.u32(word)))?;
         let need = head.saturating_add(body);
