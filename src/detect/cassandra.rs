@@ -98,11 +98,13 @@ fn opening(c: &mut Cursor<'_>, side: Side) -> Read<&'static str> {
             // A header and zeros: it takes what follows, or the answer.
             need(frame.length == 0)?;
             let next = Frame::read(c, side)?;
-            need(next.version == frame.version && matches!(next.opcode, STARTUP | REGISTER))?;
+            need(next.version == frame.version && next.flags & !BETA == 0)?;
+            need(matches!(next.opcode, STARTUP | REGISTER))?;
+            list(c, &next)?;
             Ok("OPTIONS")
         }
         (Side::Client, STARTUP) => {
-            startup(c, &frame)?;
+            list(c, &frame)?;
             Ok("STARTUP")
         }
         (Side::Server, READY) => {
@@ -121,8 +123,8 @@ fn opening(c: &mut Cursor<'_>, side: Side) -> Read<&'static str> {
     }
 }
 
-/// A map of options; the first key is looked at.
-fn startup(c: &mut Cursor<'_>, frame: &Frame) -> Read<()> {
+/// A map of options, or a list of events; the first name is looked at.
+fn list(c: &mut Cursor<'_>, frame: &Frame) -> Read<()> {
     need((1..=16).contains(&c.u16_be()?))?;
     name(c, frame.length, option_name).map(|_| ())
 }
@@ -388,7 +390,14 @@ mod tests {
             let options = frame(version, OPTIONS, b"");
             assert!(found(C, &frame(version, STARTUP, VERSION)));
             assert!(!found(C, &options), "zeros look like it");
-            assert!(found(C, &[options, frame(version, STARTUP, VERSION)].concat()));
+            for (next, body, proven) in [
+                (STARTUP, VERSION, true),
+                (REGISTER, b"\0\x01\0\x0dSTATUS_CHANGE", true),
+                (STARTUP, b"\0\0\0\0\0", false),
+            ] {
+                let both = [&options[..], &frame(version, next, body)].concat();
+                assert_eq!(found(C, &both), proven, "what follows is looked at, too");
+            }
             assert!(
                 !found(S, &frame(response, READY, b""))
                     && found(S, &frame(response, READY, b"").repeat(2))

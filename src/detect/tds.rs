@@ -83,8 +83,8 @@ fn see_server(said: Said<'_>) -> Read<Match> {
     if !(header.last && packets::ends_done(body)) {
         // A result of several packets: the next header must follow the last.
         need(!header.last)?;
-        Header::read(&mut c, &[RESPONSE])?;
-        need(c.at() >= RESULT_BYTES_MIN)?;
+        let next = Header::read(&mut c, &[RESPONSE])?;
+        need(header.goes_on(&next) && c.at() >= RESULT_BYTES_MIN)?;
     }
     Ok(store::plaintext(mark("tds.response", Side::Server, 0, c.at(), "tokens, DONE")))
 }

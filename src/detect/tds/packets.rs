@@ -9,6 +9,10 @@ pub(super) struct Header {
     pub(super) kind: u8,
     pub(super) last: bool,
     pub(super) body: usize,
+    /// Server process that answers.
+    spid: u16,
+    /// Packet number of the message, modulo 256.
+    id: u8,
 }
 
 impl Header {
@@ -19,9 +23,15 @@ impl Header {
         let status = byte(c, |status| status & 0xe0 == 0)?;
         let length = usize::from(c.u16_be()?);
         let body = length.checked_sub(HEADER_BYTES).filter(|_| length <= PACKET_BYTES_MAX);
-        c.skip(3)?;
+        let (spid, id) = (c.u16_be()?, c.u8()?);
         expect(c, &[0])?;
-        Ok(Self { kind, last: status & 1 != 0, body: body.ok_or(Flaw::Bad)? })
+        Ok(Self { kind, last: status & 1 != 0, body: body.ok_or(Flaw::Bad)?, spid, id })
+    }
+
+    /// Whether `next` may be the packet after this one; not everybody numbers them.
+    pub(super) const fn goes_on(&self, next: &Self) -> bool {
+        let numbered = next.id == self.id || next.id == self.id.wrapping_add(1);
+        next.spid == self.spid && numbered
     }
 }
 

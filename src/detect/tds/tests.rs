@@ -129,4 +129,7 @@ fn joined_late_requests_and_whole_responses_are_proof() {
     let part = [&[RESPONSE, 0, 2, 0, 0, 0x33, 1, 0, 0x81][..], &[7; 503]].concat();
     let next = [RESPONSE, 1, 0, 0x20, 0, 0x33, 2, 0];
     assert!(late(S, &[&part[..], &next].concat()) && !late(S, &part));
+    for other in [[RESPONSE, 1, 0, 0x20, 0, 0x34, 2, 0], [RESPONSE, 1, 0, 0x20, 0, 0x33, 9, 0]] {
+        assert!(!late(S, &[&part[..], &other].concat()), "no packet of the same message");
+    }
 }
