@@ -116,7 +116,7 @@ impl Engine {
             if shard.shed.is_on() && shard.shed.lets_go(&segment) {
                 continue;
             }
-            if Usual::of(&segment).is_some_and(|usual| shard.move_on(segment.time, &usual)) {
+            if Usual::of(&segment).is_some_and(|usual| shard.move_usual_on(segment.time, &usual)) {
                 continue;
             }
             shard.segment(&segment);

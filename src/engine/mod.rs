@@ -12,12 +12,14 @@ mod batch;
 mod books;
 mod candidates;
 mod choose;
+mod counted;
 mod front;
 mod guess;
 mod many;
 mod measure;
 mod places;
 mod publish;
+mod reached;
 mod reconfigure;
 mod report;
 mod scopes;
@@ -51,9 +53,7 @@ pub use trace::{TraceEvent, TraceFilter, TraceStep};
 
 use crate::{
     counters::Counters,
-    flow::{
-        Arrival, Direction, Flow, FlowId, FlowTable, Limits, NextSegment, VantageId, VantageTable,
-    },
+    flow::{Arrival, Direction, Flow, FlowId, FlowTable, Limits, VantageId, VantageTable},
     metrics::Activity,
     model::{
         Answer, FlowKey, Frame, NamedAddress, Outcome, Roles, ScopeId, Segment, State, Timestamp,
@@ -193,22 +193,29 @@ impl Engine {
         if let Some(doorman) = &self.doorman {
             shard.packet = doorman.packet(shard.packet);
         }
-        let doorman = self.doorman.as_mut();
+        let mut doorman = self.doorman.as_mut();
+        let doubted = doorman.as_mut().is_some_and(|doorman| doorman.doubts(frame.time));
+        let tried = !doubted && !shard.shed.is_on();
+        if tried && shard.move_frame_on(&self.decoder, frame) {
+            return;
+        }
         match self.decoder.straight(frame) {
             Some(straight) => {
-                if shard.shed.is_on() && shard.shed.lets_go(&straight.segment(frame.time)) {
+                let segment = straight.segment(frame.time);
+                if shard.shed.is_on() && shard.shed.lets_go(&segment) {
                     return;
                 }
-                if let Some(doorman) = doorman
-                    && doorman.doubts(frame.time)
-                    && doorman.take(shard.packet, shard.now, &straight.segment(frame.time), true)
+                if let Some(doorman) = doorman.filter(|_| doubted)
+                    && doorman.take(shard.packet, shard.now, &segment, true)
                 {
                     return;
                 }
-                if straight.usual().is_some_and(|segment| shard.move_on(frame.time, &segment)) {
+                // Doubted, or while load is shed: it was not tried yet.
+                let usual = Usual::of(&segment).filter(|_| !tried);
+                if usual.is_some_and(|usual| shard.move_usual_on(frame.time, &usual)) {
                     return;
                 }
-                shard.segment(&straight.segment(frame.time));
+                shard.segment(&segment);
             }
             None => match self.decoder.decode_any(frame) {
                 Ok(segment) => {
@@ -340,22 +347,6 @@ impl Shard {
             return;
         }
         self.work(id, direction, vantage, segment);
-    }
-
-    /// Counts a segment of a flow that has told all it could; false if it is another, and then nothing was done.
-    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
-    #[inline(always)]
-    fn move_on(&mut self, time: Timestamp, segment: &Usual) -> bool {
-        let Usual { vantage, src, dst, tcp, payload_len, ip_len } = *segment;
-        let Some((vantage, scope)) = self.places.get(vantage, 0) else { return false };
-        let (ends, direction) = if src <= dst { ([src, dst], 0) } else { ([dst, src], 1) };
-        let next = NextSegment { time, scope, vantage, ends, direction, tcp, payload_len, ip_len };
-        let written = self.settings.update_ns.is_none();
-        let moved = self.table.move_on(&next, |data| {
-            matches!(data.work, Work::Settled { .. }) && (written || !data.is_unwritten())
-        });
-        self.counters.segments += u64::from(moved);
-        moved
     }
 
     /// Where a segment was copied, and of which scope it is; nothing if such copies are not allowed.

@@ -31,6 +31,9 @@ const RESTARTS_MAX: u8 = 16;
 /// Bytes and messages read after the match.
 const FOLLOW_BYTES_MAX: usize = 64 * 1024;
 const FOLLOW_STEPS_MAX: u32 = 4096;
+/// Messages, or parts of them, read of a session in use while none tells anything new: a secret may come late, or the wish for
+/// TLS.
+const QUIET_STEPS_MAX: u32 = 64;
 /// Unread bytes of a side that waits for the other.
 const FOLLOW_UNREAD_MAX: usize = 16 * 1024;
 
@@ -61,6 +64,8 @@ pub(super) struct Session {
     undecided: bool,
     budget_bytes: usize,
     budget_steps: u32,
+    /// Messages read since one told anything new.
+    quiet_steps: u32,
     summary: Summary,
     /// Addresses of names that were answered, until they are taken.
     answers: Vec<Answer>,
@@ -154,6 +159,7 @@ impl Session {
             undecided: false,
             budget_bytes: FOLLOW_BYTES_MAX,
             budget_steps: FOLLOW_STEPS_MAX,
+            quiet_steps: 0,
             summary: Summary::default(),
             answers: Vec::new(),
             roles_by_payload: false,
@@ -185,6 +191,22 @@ impl Session {
             while !self.is_over() && self.stream(direction).has_lost(acked, segment.time) {
                 self.pass_hole(direction, context.roles_certain);
             }
+        }
+    }
+
+    /// Whether [`Self::segment`] would do nothing with the next segment of a stream, not even look for what was lost: it has no
+    /// payload, or such as is passed over.
+    #[inline]
+    pub(super) fn passes(&self, direction: usize, seq: u32, length: u32) -> bool {
+        let complete = !self.streams.iter().any(Stream::has_hole);
+        let told = self.outcome.is_some() || !self.is_taken();
+        complete && told && (length == 0 || self.stream(direction).passes(seq, length))
+    }
+
+    /// Takes a segment that [passes](Self::passes).
+    pub(super) fn pass(&mut self, direction: usize, length: u32) {
+        if let Some(stream) = self.streams.get_mut(direction).filter(|_| length > 0) {
+            stream.pass(length);
         }
     }
 

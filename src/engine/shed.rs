@@ -55,8 +55,7 @@ impl Shed {
 
     /// Lets a segment go if only counters would move by it; true if it did.
     pub(super) fn lets_go(&mut self, segment: &Segment<'_>) -> bool {
-        let telling = TcpHeader::SYN | TcpHeader::FIN | TcpHeader::RST;
-        let tells = segment.tcp.is_some_and(|tcp| tcp.flags & telling != 0);
+        let tells = segment.tcp.is_some_and(TcpHeader::is_control);
         let bulk = match segment.transport {
             Transport::Tcp => true,
             // A datagram may be all that a flow ever says.

@@ -2,8 +2,8 @@
 
 use std::hash::{Hash as _, Hasher};
 
+use super::reached::Reached;
 use crate::{
-    counters::Counters,
     detect::{Facts, Match},
     flow::Flow,
     inspect::{Reader, esp},
@@ -48,34 +48,6 @@ pub struct Summary {
     host: Option<Hostname>,
     /// Bounds that were reached.
     pub(super) reached: Reached,
-}
-
-/// Which bounds of a session were reached, to be counted when its flow ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Reached {
-    /// A layer too many.
-    pub(super) layers: bool,
-    /// As much was read after the match as may be.
-    pub(super) follow: bool,
-    /// Holes passed over as lost.
-    pub(super) holes: u16,
-    /// Segments behind a hole that found no room.
-    pub(super) held: u16,
-}
-
-impl Reached {
-    /// A segment behind a hole found no room.
-    pub(super) fn drop_held(&mut self) {
-        self.held = self.held.saturating_add(1);
-    }
-
-    /// Adds them to the counters.
-    pub(super) fn count(self, counters: &mut Counters) {
-        counters.layers_exceeded += u64::from(self.layers);
-        counters.follow_exceeded += u64::from(self.follow);
-        counters.holes_passed += u64::from(self.holes);
-        counters.held_dropped += u64::from(self.held);
-    }
 }
 
 /// Level of an alert that ends a connection.
@@ -152,8 +124,12 @@ impl Summary {
         self.app.is_some_and(|(app, _)| TUNNELS.contains(&app))
     }
 
-    /// A message of a recognised layer was read.
-    pub(super) fn learn(&mut self, side: Side, facts: Facts, offset: u64) {
+    /// A message of a recognised layer was read; true if it told anything new.
+    pub(super) fn learn(&mut self, side: Side, facts: Facts, offset: u64) -> bool {
+        if facts == Facts::NONE {
+            return false;
+        }
+        let before = self.gist();
         if facts.fits {
             self.fit(side);
         }
@@ -172,6 +148,18 @@ impl Summary {
         if let Some(mark) = facts.mark {
             self.prove(mark, offset);
         }
+        self.gist() != before
+    }
+
+    /// What messages of a layer can change.
+    fn gist(&self) -> impl PartialEq + use<> {
+        let told = (self.encryption, self.reason, self.credentials, self.evidence.len());
+        (told, self.fits, self.mismatch, self.refused, self.accepted)
+    }
+
+    /// Both sides were heard, the server took the session, and it is known whether it is in clear: more can only add to it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.fits == [true, true] && self.accepted && self.encryption.is_some()
     }
 
     /// A new layer begins behind the present one.

@@ -43,9 +43,14 @@ impl Texture {
             return;
         }
         self.bytes += bytes.len();
+        if self.random || looks_random(bytes) {
+            // It will not be called text, so nothing else needs to be known.
+            self.random = true;
+            self.odd += bytes.len();
+            return;
+        }
         self.odd += odd(bytes);
         self.speaks_of_tls |= announces_tls(bytes);
-        self.random |= looks_random(bytes);
     }
 
     /// Evidently text, and enough of it: random bytes pass less than once in 2^30 such sides.

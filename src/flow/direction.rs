@@ -141,8 +141,9 @@ impl Direction {
 
     /// What [`Self::count`] does with a segment of the first vantage that joins what was seen; else false, and nothing is
     /// done.
-    #[inline]
-    pub(super) fn extend(&mut self, next: &NextSegment) -> bool {
+    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+    #[inline(always)]
+    pub(super) fn extend<A: Copy>(&mut self, next: &NextSegment<A>) -> bool {
         let known = self.vantage == next.vantage && self.is_seen();
         if !known || next.payload_len > 0 && !self.join(next.tcp.seq, next.payload_len) {
             return false;

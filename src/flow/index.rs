@@ -3,12 +3,10 @@
 //!
 //! The hash is seeded: the hosts that are watched choose their ports.
 
-use std::hash::BuildHasher as _;
-
 use hashbrown::HashTable;
 
-use super::key::{Key, KeyV4};
-use crate::model::FlowKey;
+use super::key::{Key, KeyV4, hash_v6, hash_wide, is_tcp_v6};
+use crate::model::{Address, FlowKey, Transport};
 
 /// Places of flows by key. Where a place is asked for its key, `key_at` says it.
 #[derive(Debug, Default)]
@@ -31,10 +29,33 @@ impl Index {
             return self.get_v4(key, key_at);
         }
         let is_it = |at: &u32| matches!(key_at(*at), Some(Key::V6(known)) if **known == *key);
-        self.places.find(self.seed.hash_one(*key), is_it).copied()
+        self.places.find(hash_v6(key, &self.seed), is_it).copied()
+    }
+
+    /// The place of a TCP flow between these ends, the lower first.
+    #[allow(clippy::inline_always, reason = "the hot path: the key is used in registers")]
+    #[inline(always)]
+    pub(super) fn get_tcp<'k, A: Address>(
+        &self,
+        [(a, port_a), (b, port_b)]: [(A, u16); 2],
+        scope: u16,
+        key_at: impl Fn(u32) -> Option<&'k Key>,
+    ) -> Option<u32> {
+        let (addresses, ports) = ([a.bits(), b.bits()], [port_a, port_b]);
+        let transport = Transport::Tcp;
+        if A::IS_V4 {
+            let addresses = addresses.map(|bits| u32::try_from(bits).unwrap_or_default());
+            return self.get_v4(KeyV4 { addresses, ports, scope, transport }, key_at);
+        }
+        let is_it = |at: &u32| match key_at(*at) {
+            Some(Key::V6(key)) => is_tcp_v6(key, addresses, ports, scope),
+            _ => false,
+        };
+        self.places.find(hash_wide(addresses, ports, scope, transport, &self.seed), is_it).copied()
     }
 
     /// The place of a key of IPv4.
+    #[inline]
     pub(super) fn get_v4<'k>(
         &self,
         key: KeyV4,
@@ -76,8 +97,10 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
-    use crate::model::{Endpoint, ScopeId, Transport};
+    use crate::model::{Endpoint, ScopeId};
 
     #[test]
     fn every_part_of_a_key_tells_flows_apart() {
@@ -106,6 +129,22 @@ mod tests {
         }
         for ((at, key), packed) in (0..).zip(&keys).zip(&packed) {
             assert_eq!(index.get(key, key_at), Some(at));
+            let ports = (key.a.port(), key.b.port());
+            let found = match (key.a.ip(), key.b.ip()) {
+                (IpAddr::V4(a), IpAddr::V4(b)) => index.get_tcp(
+                    [(a.to_bits(), ports.0), (b.to_bits(), ports.1)],
+                    key.scope.0,
+                    key_at,
+                ),
+                (IpAddr::V6(a), IpAddr::V6(b)) => index.get_tcp(
+                    [(a.to_bits(), ports.0), (b.to_bits(), ports.1)],
+                    key.scope.0,
+                    key_at,
+                ),
+                _ => None,
+            };
+            let tcp = key.transport == Transport::Tcp;
+            assert_eq!(found == Some(at), tcp, "{key:?}");
             index.remove(packed, at);
             assert_eq!(index.get(key, key_at), None);
         }

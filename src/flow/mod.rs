@@ -157,10 +157,10 @@ impl<T> Flow<T> {
 
     /// What [`Self::count`] does with a segment that joins what was seen, and changes no state. False, and nothing is done,
     /// if it is another.
-    #[inline]
-    fn move_on(&mut self, next: &NextSegment) -> bool {
-        let control = TcpHeader::SYN | TcpHeader::FIN | TcpHeader::RST;
-        if self.state != State::Open || next.tcp.flags & control != 0 {
+    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+    #[inline(always)]
+    fn move_on<A: Copy>(&mut self, next: &NextSegment<A>) -> bool {
+        if self.state != State::Open || next.tcp.is_control() {
             return false;
         }
         let Some(dir) = self.directions.get_mut(next.direction) else { return false };

@@ -125,6 +125,18 @@ impl Stream {
         if self.data.len() > before { Pushed::Grown } else { Pushed::Nothing }
     }
 
+    /// Whether the next `length` bytes, at `seq`, are only passed over.
+    pub fn passes(&self, seq: u32, length: u32) -> bool {
+        self.next == Some(seq) && u64::from(length) <= self.skip && self.held.is_empty()
+    }
+
+    /// What [`Self::push`] does with bytes that only [pass](Self::passes).
+    pub fn pass(&mut self, length: u32) {
+        self.next = self.next.map(|next| next.wrapping_add(length));
+        self.skip = self.skip.saturating_sub(u64::from(length));
+        self.offset += u64::from(length);
+    }
+
     /// A UDP datagram; false when there is no room under `bytes_max`. A single one that is longer is cut.
     pub fn push_datagram(&mut self, bytes: &[u8], bytes_max: usize) -> bool {
         let bytes = match bytes.get(..bytes_max.saturating_sub(2)) {
@@ -343,6 +355,28 @@ mod tests {
         assert_eq!(s.jump(), Some(Gap::Harmless));
         assert_eq!(s.unread(), b"..next");
         assert_eq!(s.offset(), 10);
+    }
+
+    #[test]
+    fn bytes_that_are_passed_over_need_not_be_shown() {
+        let mut shown = begun();
+        shown.push(100, b"head", NOW);
+        shown.consume(10);
+        let mut told = begun();
+        told.push(100, b"head", NOW);
+        told.consume(10);
+        assert!(!told.passes(105, 2) && !told.passes(104, 7), "not next; more than is passed over");
+        assert!(told.passes(104, 6));
+        told.pass(6);
+        shown.push(104, b"......", NOW);
+        for mut s in [shown, told] {
+            assert_eq!(s.push(110, b"next", NOW), Pushed::Grown);
+            assert_eq!((s.unread(), s.offset()), (&b"next"[..], 10));
+        }
+        let mut held = begun();
+        held.consume(10);
+        held.push(103, b"x", NOW);
+        assert!(!held.passes(100, 2), "what is held may join");
     }
 
     #[test]

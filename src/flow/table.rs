@@ -5,11 +5,13 @@ use hashbrown::HashMap;
 use super::{
     Direction, Flow, SEQUENCE_DISTANCE_MAX, Standing, Timer, VantageId,
     index::Index,
-    key::{Key, KeyV4},
+    key::Key,
     limits::{Limits, TableCounters},
 };
 use crate::{
-    model::{FlowKey, Origin, Roles, ScopeId, Segment, State, TcpHeader, Timestamp, Transport},
+    model::{
+        Address, FlowKey, Origin, Roles, ScopeId, Segment, State, TcpHeader, Timestamp, Transport,
+    },
     slab::Slab,
 };
 
@@ -34,9 +36,9 @@ pub struct Arrival<'s, 'a> {
     pub guess: fn(&Segment<'_>) -> (bool, Roles),
 }
 
-/// A TCP segment over IPv4 as integers.
+/// A TCP segment as integers.
 #[derive(Clone, Copy, Debug)]
-pub struct NextSegment {
+pub struct NextSegment<A> {
     /// When it was captured.
     pub time: Timestamp,
     /// Source domain.
@@ -44,7 +46,7 @@ pub struct NextSegment {
     /// Where it was copied.
     pub vantage: VantageId,
     /// Both ends as in a [`FlowKey`], the lower one first.
-    pub ends: [(u32, u16); 2],
+    pub ends: [(A, u16); 2],
     /// Direction: 0 from the first end, 1 from the second.
     pub direction: usize,
     /// TCP header fields.
@@ -163,22 +165,19 @@ impl<T: Default> FlowTable<T> {
         Some(FlowId(slot))
     }
 
-    /// Counts the next segment of a TCP flow over IPv4 that `is_over` says is only counted, and that is open and was seen
-    /// from this vantage before, without a gap. False if anything else may be the case: then nothing was done, and
-    /// [`Self::arrive`] has to look.
+    /// Counts the next segment of a TCP flow that `passes` says is only counted, and that is open and was seen
+    /// from this vantage before, without a gap; returns what the engine keeps with it. `None` if anything else may be the
+    /// case: then nothing was done, and [`Self::arrive`] has to look.
     #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
     #[inline(always)]
-    pub fn move_on(&mut self, next: &NextSegment, is_over: impl FnOnce(&T) -> bool) -> bool {
-        let [(a, port_a), (b, port_b)] = next.ends;
-        let key = KeyV4 {
-            addresses: [a, b],
-            ports: [port_a, port_b],
-            scope: next.scope.0,
-            transport: Transport::Tcp,
-        };
-        let Some(at) = self.index.get_v4(key, self.key_at()) else { return false };
-        let flow = self.slots.get_mut(index(at)).and_then(Option::as_mut);
-        flow.is_some_and(|flow| is_over(&flow.data) && flow.move_on(next))
+    pub fn move_on<A: Address>(
+        &mut self,
+        next: &NextSegment<A>,
+        passes: impl FnOnce(&T) -> bool,
+    ) -> Option<&mut T> {
+        let at = self.index.get_tcp(next.ends, next.scope.0, self.key_at())?;
+        let flow = self.slots.get_mut(index(at))?.as_mut()?;
+        (passes(&flow.data) && flow.move_on(next)).then_some(&mut flow.data)
     }
 
     /// Memory of one flow: its slot, and its entry in the index.

@@ -142,6 +142,31 @@ impl FlowKey {
     }
 }
 
+/// An IP address as an integer: `u32` for IPv4, `u128` for IPv6.
+pub trait Address: Copy + Ord {
+    /// Whether it is one of IPv4.
+    const IS_V4: bool;
+
+    /// The address, widened.
+    fn bits(self) -> u128;
+}
+
+impl Address for u32 {
+    const IS_V4: bool = true;
+
+    fn bits(self) -> u128 {
+        self.into()
+    }
+}
+
+impl Address for u128 {
+    const IS_V4: bool = false;
+
+    fn bits(self) -> u128 {
+        self
+    }
+}
+
 /// Where a mirrored copy was taken: outer source address and VNI. `None` for a capture without encapsulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vantage {

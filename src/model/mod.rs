@@ -27,7 +27,9 @@ pub use community_id::CommunityId;
 pub use endpoint::is_safe_endpoint;
 pub use evidence::{CANARY_RULE, Evidence, Mark};
 pub use finding::{Addresses, Edge, FindingId, Identity};
-pub use flow::{Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage};
+pub use flow::{
+    Address, Endpoint, FlowKey, Origin, Roles, ScopeId, Side, State, Transport, Vantage,
+};
 pub use hostname::{Answer, Hostname, NamedAddress};
 pub use name::Name;
 pub use network::{BadNetwork, Network};

@@ -115,4 +115,9 @@ impl TcpHeader {
     pub const fn has(self, bit: u8) -> bool {
         self.flags & bit != 0
     }
+
+    /// Whether it begins or ends a connection.
+    pub const fn is_control(self) -> bool {
+        self.has(Self::SYN | Self::FIN | Self::RST)
+    }
 }

@@ -343,7 +343,7 @@ pub(super) mod number {
 }
 
 /// More-fragments flag and fragment offset.
-const FRAGMENT_BITS: u16 = 0x3fff;
+pub(super) const FRAGMENT_BITS: u16 = 0x3fff;
 
 #[cfg(test)]
 mod tests {

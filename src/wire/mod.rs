@@ -6,6 +6,7 @@
 //! | `ip`, `fragment` | the IP header; fragments put together |
 //! | `transport` | TCP, UDP, ESP |
 //! | `straight` | the usual stack, all at once |
+//! | `usual` | nothing: what a segment of the most usual stacks counts for |
 //! | [`steer`] | nothing: it says which shard a packet belongs to |
 //! | `vxlan`, `geneve`, `tunnel` | what carries IP again; the first VXLAN or GENEVE layer names the vantage |
 //!
@@ -25,6 +26,7 @@ mod straight;
 mod tests;
 mod transport;
 mod tunnel;
+mod usual;
 mod vxlan;
 
 use std::net::IpAddr;
@@ -37,7 +39,8 @@ use self::{
 };
 pub use self::{
     link::link_supported,
-    straight::{Straight, Usual},
+    straight::Straight,
+    usual::{Bare, Inner, Usual},
 };
 use crate::{
     bytes::Short,
@@ -213,6 +216,13 @@ impl Decoder {
             Some(straight) => Ok(straight.segment(frame.time)),
             None => self.decode_any(frame),
         }
+    }
+
+    /// `frame` without what a mirror put around it, if its layers are the most usual ones.
+    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
+    #[inline(always)]
+    pub fn inner<'a>(&self, frame: &Frame<'a>) -> Option<Inner<'a>> {
+        if self.limits.nesting_max > 0 { usual::inner(frame) } else { None }
     }
 
     /// What `frame` carries, if its layers are the usual ones; else [`Decoder::decode_any`] has to look.

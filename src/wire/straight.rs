@@ -3,16 +3,14 @@
 //! Nearly all mirrored frames are of this kind. Anything odd is left to [`Decoder::decode`](super::Decoder::decode)'s loop,
 //! which the tests hold this against.
 
-use std::net::IpAddr;
-
 use super::{
     Trail, geneve,
-    ip::{self, Addresses, Packet, number},
+    ip::{self, Packet, number},
     link::{self, kind},
     transport::{self, Content},
     tunnel, vxlan,
 };
-use crate::model::{Frame, Link, Segment, TcpHeader, Timestamp, Transport, Vantage};
+use crate::model::{Frame, Link, Segment, Timestamp, Transport, Vantage};
 
 /// What a frame of the usual stack carries.
 #[derive(Debug)]
@@ -21,23 +19,6 @@ pub struct Straight<'a> {
     transport: Transport,
     packet: Packet<'a>,
     content: Content<'a>,
-}
-
-/// A TCP segment over IPv4, as integers: for flows of which only the counters move on nothing else is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usual {
-    /// Where the copy was taken.
-    pub vantage: Option<Vantage>,
-    /// Sender's address and port.
-    pub src: (u32, u16),
-    /// Receiver's address and port.
-    pub dst: (u32, u16),
-    /// TCP header fields.
-    pub tcp: TcpHeader,
-    /// Payload length; all of it was captured.
-    pub payload_len: u32,
-    /// Length of the innermost IP packet.
-    pub ip_len: u32,
 }
 
 /// Walks through `frame`. `None` is not a refusal: the loop has to look.
@@ -80,50 +61,12 @@ fn innermost(packet: Packet<'_>, vantage: Option<Vantage>) -> Option<Straight<'_
     Some(Straight { vantage, transport, packet, content })
 }
 
-impl Usual {
-    /// A segment as integers, where that tells all of it.
-    pub fn of(segment: &Segment<'_>) -> Option<Self> {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (segment.src.ip(), segment.dst.ip()) else {
-            return None;
-        };
-        let whole =
-            u32::try_from(segment.payload.len()).is_ok_and(|len| len == segment.payload_len);
-        if segment.endpoint_id != 0 || !whole {
-            return None;
-        }
-        Some(Self {
-            vantage: segment.vantage,
-            src: (src.to_bits(), segment.src.port()),
-            dst: (dst.to_bits(), segment.dst.port()),
-            tcp: segment.tcp?,
-            payload_len: segment.payload_len,
-            ip_len: segment.ip_len,
-        })
-    }
-}
-
 impl<'a> Straight<'a> {
     /// The segment, with its payload.
     #[inline]
     pub fn segment(&self, time: Timestamp) -> Segment<'a> {
         let trail = Trail { vantage: self.vantage, ..Trail::default() };
         trail.segment(time, self.transport, &self.packet, &self.content)
-    }
-
-    /// The same as integers, where it is TCP over IPv4.
-    #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
-    #[inline(always)]
-    pub fn usual(&self) -> Option<Usual> {
-        let Addresses::V4(addresses) = self.packet.addresses else { return None };
-        let &[s3, s2, s1, s0, d3, d2, d1, d0] = addresses;
-        Some(Usual {
-            vantage: self.vantage,
-            src: (u32::from_be_bytes([s3, s2, s1, s0]), self.content.src_port),
-            dst: (u32::from_be_bytes([d3, d2, d1, d0]), self.content.dst_port),
-            tcp: self.content.tcp?,
-            payload_len: u32::try_from(self.content.payload_len).ok()?,
-            ip_len: self.packet.ip_len,
-        })
     }
 }
 

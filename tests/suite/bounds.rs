@@ -276,3 +276,38 @@ fn edges_that_find_no_room_are_counted() {
     assert_eq!(report.edges().iter().map(|e| e.flows).collect::<Vec<_>>(), [2, 2]);
     assert_eq!((report.flows(), report.counters.get("edges_not_listed")), (6, Some(&2)));
 }
+
+#[test]
+fn a_session_in_use_is_read_until_nothing_new_was_said_for_long() {
+    for (questions, credentials) in [(18, &["password_cleartext"][..]), (24, &[])] {
+        let asked = (0..questions)
+            .fold(talk(), |talk, _| talk.client(b"*1\r\n$4\r\nPING\r\n").server(b"+PONG\r\n"));
+        let login = b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n";
+        let talk = asked.client(login).server(b"+OK\r\n").client(GET);
+        let (records, _) = run(&talk.copies(AT));
+        let [record] = records.as_slice() else { panic!("one flow") };
+        assert_eq!((record.app, record.encryption), (Some("redis"), "plaintext"));
+        assert_eq!(record.credentials, credentials, "after {questions} questions");
+    }
+}
+
+#[test]
+fn a_body_that_is_passed_over_is_counted_like_any_other_bytes() {
+    let body = vec![b'x'; 1000];
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
+    let answered = (0..5).fold(talk().client(GET).server(head), |talk, _| talk.server(&body));
+    let authorized = b"GET / HTTP/1.1\r\nAuthorization: Basic dTpw\r\n\r\n";
+    let talk = answered.client(authorized).server(b"HTTP/1.1 204 No Content\r\n\r\n");
+    let (records, _) = run(&talk.copies(AT));
+    let [record] = records.as_slice() else { panic!("one flow") };
+    assert_eq!((record.counts, &record.credentials[..]), ("exact", &["basic_auth"][..]));
+    let told = |record: &Record| serde_json::to_value(record).unwrap();
+    // One after the other and all behind a hole that is filled: the same.
+    let mut late = talk.copies(AT);
+    let first = late.remove(5);
+    late.insert(8, first);
+    let (mut other, _) = run(&late);
+    other[0].ts_first = record.ts_first;
+    other[0].ts_last = record.ts_last;
+    assert_eq!(told(record), told(&other[0]));
+}

@@ -1,8 +1,8 @@
 //! Reading a recognised layer: its messages, the layers that follow it, its handshake.
 
-use super::{FOLLOW_UNREAD_MAX, Phase, Session};
+use super::{FOLLOW_UNREAD_MAX, Phase, QUIET_STEPS_MAX, Session};
 use crate::{
-    detect::{DETECTORS, Next, OtherSide, Said, Step},
+    detect::{DETECTORS, Info, Next, OtherSide, Said, Step},
     engine::{candidates::Candidates, texture::Texture, trace::TraceEvent},
     inspect::{Reader, TdsReader, dns, http},
     model::Side,
@@ -56,7 +56,8 @@ impl Session {
         let said = Said { bytes, start };
         let reader = DETECTORS.get(detector)?;
         let Step { consumed, facts, next } = reader.follow(&mut self.follow, side, said);
-        match (reader.info().name, side) {
+        let info = reader.info();
+        match (info.name, side) {
             ("http", Side::Client) if !self.summary.has_host() => {
                 self.summary.set_host(http::host(bytes));
             }
@@ -68,7 +69,8 @@ impl Session {
         }
         self.budget_bytes = self.budget_bytes.saturating_sub(consumed.min(bytes.len()));
         self.budget_steps -= 1;
-        self.summary.learn(side, facts, offset);
+        let news = self.summary.learn(side, facts, offset);
+        self.quiet_steps = if news { 0 } else { self.quiet_steps.saturating_add(1) };
         if let Some(trace) = &mut self.trace {
             trace.learnt(detector, side, offset, facts);
         }
@@ -79,12 +81,20 @@ impl Session {
             self.mute(direction);
         }
         match next {
+            Next::Continue if self.is_told(info) => self.settle("for long nothing new was said"),
             Next::Continue => {}
             Next::Done => self.settle("the protocol has nothing more to tell"),
             Next::Layer { upgrade, other } => self.layer(side, upgrade, other),
             Next::Wrapped { upgrade, sealed } => self.wrapped(upgrade, sealed),
         }
         Some(consumed)
+    }
+
+    /// Whether the session is in use, and its messages have stopped telling anything new. Answers to questions for names are
+    /// always new.
+    fn is_told(&self, info: &Info) -> bool {
+        let names = info.name == "dns" && self.hears;
+        self.quiet_steps >= QUIET_STEPS_MAX && self.summary.is_plain() && !names
     }
 
     /// A new layer begins where both sides stand.

@@ -174,6 +174,7 @@ impl Session {
             constant: mark.constant,
         });
         self.follow = FollowState::default();
+        self.quiet_steps = 0;
         self.first_speaker = mark.side;
         self.muted = [false; 2];
         let starts = [Side::Client, Side::Server].map(|side| self.start(side));
