@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
 
     /// Bytes up to the first `end`, which is consumed but not returned.
     pub fn until(&mut self, end: u8) -> Result<&'a [u8], Short> {
-        let at = self.rest.iter().position(|b| *b == end).ok_or(Short)?;
+        let at = memchr::memchr(end, self.rest).ok_or(Short)?;
         let head = self.take(at)?;
         self.skip(1)?;
         Ok(head)

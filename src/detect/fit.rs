@@ -87,6 +87,12 @@ pub(super) const fn other_protocol() -> Step {
 
 /// Whether `bytes` begin with `start`.
 pub(super) fn begins(bytes: &[u8], start: &[u8]) -> Result<bool, Short> {
+    // Nearly always the first byte tells.
+    if let ([first, ..], [wanted, ..]) = (bytes, start)
+        && first != wanted
+    {
+        return Ok(false);
+    }
     let shown = bytes.len().min(start.len());
     match bytes.get(..shown) == start.get(..shown) {
         true if shown < start.len() => Err(Short),
@@ -109,7 +115,7 @@ pub(super) fn begins_any(bytes: &[u8], starts: &[&[u8]]) -> Result<Option<usize>
 
 /// Whether `part` stands anywhere in `whole`.
 pub(super) fn holds(whole: &[u8], part: &[u8]) -> bool {
-    whole.windows(part.len()).any(|window| window == part)
+    memchr::memmem::find(whole, part).is_some()
 }
 
 /// The first `most` bytes, or what there is of them.

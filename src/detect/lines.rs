@@ -34,9 +34,15 @@ pub(super) trait Dialect: Sync {
         response(line)
     }
 
+    /// Whether the first unit evidently cannot be read: what is cheap to see of it.
+    fn is_unreadable(&self, bytes: &[u8]) -> bool {
+        let shown = bytes.iter().take(GLANCE_BYTES).take_while(|b| **b != b'\n');
+        shown.copied().any(|b| !is_text(&[b]))
+    }
+
     /// Length of the first unit.
     fn unit(&self, bytes: &[u8]) -> Result<usize, Short> {
-        let at = bytes.iter().position(|b| *b == b'\n').ok_or(Short)?;
+        let at = memchr::memchr(b'\n', bytes).ok_or(Short)?;
         Ok(at.saturating_add(1))
     }
 }
@@ -180,6 +186,9 @@ fn see(dialect: &dyn Dialect, side: Side, said: Said<'_>) -> Seen {
     for nth in 0..UNITS_MAX {
         if rest.is_empty() {
             break;
+        }
+        if dialect.is_unreadable(rest) {
+            return if best == Seen::Silent { Seen::Other } else { best };
         }
         let (line, length, whole) = first_unit(dialect, rest);
         let place = Place { side, nth, whole, late };
@@ -558,6 +567,7 @@ fn mark(
 /// Units and bytes of a unit looked at for proof.
 const UNITS_MAX: usize = 16;
 const PROBE_LINE_MAX: usize = 1024;
+const GLANCE_BYTES: usize = 32;
 /// A longer unit is data.
 const LINE_BYTES_MAX: usize = 4096;
 /// Units after which a session that was not seen to go on in clear evidently does.

@@ -13,7 +13,7 @@ impl Grammar for Llmnr {
     const INFO: &'static Info = &INFO;
 
     fn message(&self, place: Place, bytes: &[u8]) -> Read {
-        demand!(is_message(bytes, place.side) && kind(bytes) == Kind::LinkLocal);
+        demand!(kind(bytes) == Kind::LinkLocal && is_message(bytes, place.side));
         let rule = if place.side == Side::Client { "llmnr.query" } else { "llmnr.response" };
         Ok(Some(Message::new(bytes.len(), 50, rule, "single label")))
     }

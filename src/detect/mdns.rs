@@ -13,8 +13,10 @@ impl Grammar for Mdns {
     const INFO: &'static Info = &INFO;
 
     fn message(&self, _: Place, bytes: &[u8]) -> Read {
+        // The cheaper question first: nearly all datagrams of this form are DNS.
+        demand!(kind(bytes) == Kind::Multicast);
         let answers = is_message(bytes, Side::Server);
-        demand!((answers || is_message(bytes, Side::Client)) && kind(bytes) == Kind::Multicast);
+        demand!(answers || is_message(bytes, Side::Client));
         let rule = if answers { "mdns.response" } else { "mdns.query" };
         Ok(Some(Message::new(bytes.len(), 60, rule, "id 0, multicast")))
     }

@@ -126,7 +126,7 @@ pub(super) const fn printable(byte: u8) -> bool {
 
 /// Where `needle` first stands in `hay`.
 pub(super) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
-    hay.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(hay, needle)
 }
 
 pub(super) fn size(n: u32) -> usize {

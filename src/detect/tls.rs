@@ -194,7 +194,12 @@ fn midstream(bytes: &[u8]) -> Heard {
         return Heard::Tls(Proof { length, ..SEALED_ALERT });
     }
     let text = is_text(bytes);
-    for (offset, rest) in suffixes(bytes).take(SCAN_BYTES_MAX) {
+    let scanned = bytes.get(1..).unwrap_or_default();
+    let scanned = scanned.get(..SCAN_BYTES_MAX).unwrap_or(scanned);
+    let (handshake, data) = (RecordHeader::HANDSHAKE, RecordHeader::APPLICATION_DATA);
+    for before in memchr::memchr2_iter(handshake, data, scanned) {
+        let offset = before.saturating_add(1);
+        let rest = bytes.get(offset..).unwrap_or_default();
         match rest.first() {
             Some(&RecordHeader::HANDSHAKE) => {
                 if bytes.get(..offset).is_some_and(announces_tls)
@@ -290,11 +295,6 @@ fn is_data(header: RecordHeader) -> bool {
 /// Whether the first bytes, as far as they go, are all text.
 fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().take(TEXT_BYTES).all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~'))
-}
-
-/// The bytes from the second on, from the third on, ...
-fn suffixes(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    (1..bytes.len()).filter_map(|at| bytes.get(at..).map(|rest| (at, rest)))
 }
 
 const ALERT_RULE: &str = "tls.alert";

@@ -8,7 +8,7 @@ use super::lines::{
 };
 use super::{Detector, Directions, FollowState, Info, Probe, Said, Step, View};
 use crate::{
-    bytes::Short,
+    bytes::{Short, is_text},
     model::{Credentials, Side, Transport},
 };
 
@@ -77,6 +77,11 @@ impl Dialect for Xmpp {
     }
 
     /// A tag and the text before it; a prolog belongs to the tag after it.
+    fn is_unreadable(&self, bytes: &[u8]) -> bool {
+        // A tag may have lines, and ends at its bracket.
+        bytes.first().is_some_and(|first| !is_text(&[*first]))
+    }
+
     fn unit(&self, bytes: &[u8]) -> Result<usize, Short> {
         let start = bytes.len().saturating_sub(bytes.trim_ascii_start().len());
         let from = start.saturating_add(prolog(bytes.trim_ascii_start())?);

@@ -5,7 +5,7 @@ use std::hash::{Hash as _, Hasher};
 use super::reached::Reached;
 use crate::{
     detect::{Facts, Match},
-    flow::Flow,
+    flow::{Direction, Flow},
     inspect::{Reader, esp},
     model::{
         AppSource, Confidence, Credentials, Encryption, Evidence, Hostname, Mark, Origin, Outcome,
@@ -101,6 +101,8 @@ impl Summary {
 
     /// A layer was recognised. `offset`: stream offset of the bytes the mark refers to.
     pub(super) fn matched(&mut self, name: &'static str, found: Match, offset: u64, known: bool) {
+        // Nearly always the only one.
+        self.layers.reserve_exact(1);
         self.layers.push(name);
         self.opaque_layer = false;
         self.midstream = !known;
@@ -272,6 +274,7 @@ impl Summary {
         let known = self.evidence.iter().any(|e| e.rule == rule && e.side == side);
         if !known && self.evidence.len() < EVIDENCE_MAX {
             let offset = offset + u64::from(mark.offset);
+            self.evidence.reserve_exact(1);
             self.evidence.push(Evidence { rule, side, offset, length, constant });
         }
     }
@@ -552,11 +555,8 @@ fn is_whole<T>(flow: &Flow<T>) -> bool {
 
 /// Whether both directions were seen without a gap or a cut, as far as the other end acknowledged them.
 fn is_gapless<T>(flow: &Flow<T>) -> bool {
-    flow.directions.iter().zip(flow.directions.iter().rev()).all(|(direction, other)| {
-        let (tally, exact) = direction.elected();
-        let missed = other.acked().is_some_and(|ack| tally.coverage.ends_before(ack));
-        exact && !missed && tally.packets > 0 && tally.truncated == 0
-    })
+    let [a, b] = &flow.directions;
+    a.is_whole(b.acked()) && b.is_whole(a.acked())
 }
 
 /// Packets after which a session is in use, whatever was missed: refused logins are shorter.
@@ -564,7 +564,7 @@ const RAN_ON_PACKETS: u64 = 24;
 
 /// Whether the flow went on as no refused session does.
 fn ran_on<T>(flow: &Flow<T>) -> bool {
-    flow.directions.iter().map(|d| d.elected().0.packets).sum::<u64>() >= RAN_ON_PACKETS
+    flow.directions.iter().map(Direction::elected_packets).sum::<u64>() >= RAN_ON_PACKETS
 }
 
 /// Application by ALPN protocol id (IANA TLS ALPN registry), where the id names one.

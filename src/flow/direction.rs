@@ -365,6 +365,24 @@ impl Direction {
             || self.further().iter().any(|tally| tally.vantage == vantage)
     }
 
+    /// Packets by the vantage to [count by](Self::elected).
+    pub fn elected_packets(&self) -> u64 {
+        if self.further().is_empty() { self.packets() } else { self.elected().0.packets }
+    }
+
+    /// Whether the vantage to [count by](Self::elected) saw all of it, without a gap or a cut, as far as the other end
+    /// acknowledged it.
+    pub fn is_whole(&self, acked: Option<u32>) -> bool {
+        if self.further().is_empty() {
+            let cut = self.rare.as_ref().is_some_and(|rare| rare.truncated > 0);
+            let missed = acked.is_some_and(|ack| self.bounds().ends_before(ack));
+            return self.is_seen() && !self.has_holes() && !cut && !missed;
+        }
+        let (tally, exact) = self.elected();
+        let missed = acked.is_some_and(|ack| tally.coverage.ends_before(ack));
+        exact && !missed && tally.packets > 0 && tally.truncated == 0
+    }
+
     /// The vantage to count by: one without gaps that saw all the others saw, else the one that saw most.
     ///
     /// The flag tells whether the counts are exact: no gap in its sequence space, nothing before or after it elsewhere.

@@ -19,7 +19,7 @@ pub(in crate::detect) fn is_message(datagram: &[u8], side: Side) -> bool {
     matches!(parse(&message, side, false), Ok(Some(_)))
 }
 
-/// The kind of a datagram that is a message.
+/// The kind of a datagram, if it is a message at all.
 pub(in crate::detect) fn kind(datagram: &[u8]) -> Kind {
     read(datagram).unwrap_or(Kind::Unicast)
 }

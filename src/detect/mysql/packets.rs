@@ -284,7 +284,8 @@ pub(super) fn late_error(bytes: &[u8]) -> Result<Option<usize>, Short> {
 
 /// Offset and length of the first column definition: it names the catalogue `def` and fills its packet.
 pub(super) fn column_anywhere(bytes: &[u8]) -> Option<(usize, usize)> {
-    for (at, _) in bytes.windows(8).enumerate().filter(|(_, w)| w.ends_with(b"\x03def")) {
+    let named = memchr::memmem::find_iter(bytes, b"\x03def");
+    for at in named.filter_map(|named| named.checked_sub(HEADER_BYTES)) {
         let from = bytes.get(at..).unwrap_or_default();
         if let Ok(Some(length)) = column(from) {
             return Some((at, length));
@@ -401,3 +402,6 @@ const USER_BYTES_MAX: usize = 384;
 const LATE_BYTES_MAX: usize = 0xffff;
 const ERROR_BYTES_MAX: usize = 1024;
 const COLUMN_BYTES_MAX: usize = 2048;
+
+/// Length and sequence number of a packet.
+const HEADER_BYTES: usize = 4;

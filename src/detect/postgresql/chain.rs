@@ -18,7 +18,7 @@ pub(super) fn server(bytes: &[u8]) -> Result<Option<usize>, Short> {
 
 /// Offset and length of a `CommandComplete` with its `ReadyForQuery`, for a view that begins inside a message.
 pub(super) fn server_anywhere(bytes: &[u8]) -> Option<(usize, usize)> {
-    for (at, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'C') {
+    for at in memchr::memchr_iter(b'C', bytes) {
         let from = bytes.get(at..).unwrap_or_default();
         if let Ok(Some(length)) = chain(from, COMPLETION, backend) {
             return Some((at, length));

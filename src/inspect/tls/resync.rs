@@ -13,6 +13,8 @@ pub(super) struct Resync {
     candidates: [Option<Candidate>; CANDIDATES],
     /// Where the next header of a chain must stand.
     due: u64,
+    /// So many bytes ago, at most, came one with which something may begin.
+    near: u8,
 }
 
 impl fmt::Debug for Resync {
@@ -45,11 +47,28 @@ pub(super) enum Found {
 
 impl Resync {
     pub(super) const fn new() -> Self {
-        Self { at: 0, window: 0, candidates: [None; CANDIDATES], due: u64::MAX }
+        Self { at: 0, window: 0, candidates: [None; CANDIDATES], due: u64::MAX, near: 0 }
+    }
+
+    /// Takes bytes that [`Self::push`] would do nothing with, and says how many.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> usize {
+        if self.near > 0 {
+            return 0;
+        }
+        let calm = memchr::memchr2(MAJOR, RecordHeader::HANDSHAKE, bytes).unwrap_or(bytes.len());
+        let wanted = self.due.saturating_add(4).min(SEARCH_BYTES_MAX.saturating_sub(1));
+        let left = usize::try_from(wanted.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let passed = calm.min(left);
+        let last = bytes.get(passed.saturating_sub(WINDOW_BYTES)..passed).unwrap_or_default();
+        self.window = last.iter().fold(self.window, |all, byte| all << 8 | u128::from(*byte));
+        self.at = self.at.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX));
+        passed
     }
 
     /// Takes one byte.
     pub(super) fn push(&mut self, byte: u8) -> Found {
+        let telling = matches!(byte, MAJOR | RecordHeader::HANDSHAKE);
+        self.near = if telling { TELLING_BYTES } else { self.near.saturating_sub(1) };
         self.window = self.window << 8 | u128::from(byte);
         self.at = self.at.saturating_add(1);
         let [.., first, _, _, _, _, _, kind, major, minor, high, low] = self.window.to_be_bytes();
@@ -115,6 +134,9 @@ impl Resync {
 
 /// First byte of all versions.
 const MAJOR: u8 = 3;
+/// Bytes that a hello's and a record's first byte are looked back at.
+const TELLING_BYTES: u8 = 10;
+const WINDOW_BYTES: usize = size_of::<u128>();
 /// Headers that must meet.
 const LINKS: u8 = 3;
 /// Chains followed at once.
@@ -137,6 +159,46 @@ mod tests {
         let mut record = vec![0x17, 3, 3, high, low];
         record.resize(5 + usize::from(length), 0xa5);
         record
+    }
+
+    #[test]
+    fn what_is_passed_changes_nothing() {
+        let mut seed = 7_u64;
+        let mut random = || {
+            seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            u8::try_from(seed >> 56).unwrap()
+        };
+        for round in 0..200_usize {
+            let mut bytes: Vec<u8> = (0..round * 7).map(|_| random()).collect();
+            let hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+            bytes.extend(if round % 3 == 0 { hello.to_vec() } else { record(30).repeat(3) });
+            bytes.extend((0..40).map(|_| random()));
+            let one_by_one = push_all(&bytes);
+            for piece in [1, 5, 64, bytes.len()] {
+                let (mut resync, mut at, mut found) = (Resync::new(), 0, None);
+                'read: for piece in bytes.chunks(piece) {
+                    let mut rest = piece;
+                    while let Some((byte, tail)) = rest.split_first() {
+                        let passed = resync.pass(rest);
+                        if passed > 0 {
+                            (rest, at) = (&rest[passed..], at + passed);
+                            continue;
+                        }
+                        (rest, at) = (tail, at + 1);
+                        let answer = resync.push(*byte);
+                        if answer != Found::Nothing {
+                            found = Some((at, answer));
+                            break 'read;
+                        }
+                    }
+                }
+                assert_eq!(found, one_by_one, "round {round}, pieces of {piece}");
+            }
+        }
+        let mut resync = Resync::new();
+        let long = vec![0; 200 * 1024];
+        let passed = resync.pass(&long);
+        assert_eq!(push_all(&long), Some((passed + 1, Found::GaveUp)));
     }
 
     #[test]

@@ -106,6 +106,12 @@ enum Body {
     Skipped,
 }
 
+/// Which of the first bytes of a record header may be those.
+fn may_begin(kind: u8, major: u8, minor: u8) -> [bool; 3] {
+    let known = matches!(kind, RecordHeader::CHANGE_CIPHER_SPEC..=RecordHeader::HEARTBEAT);
+    [known, major == 3, minor <= 4]
+}
+
 impl SideReader {
     pub(super) fn new(start: Start) -> Self {
         let lossy = start == Start::Unknown;
@@ -134,6 +140,13 @@ impl SideReader {
             match &mut self.phase {
                 Phase::Stopped => return,
                 Phase::Header => {
+                    let whole = rest.split_first_chunk().filter(|_| self.have == 0);
+                    if let Some((head, behind)) = whole
+                        && self.header(*head)
+                    {
+                        rest = behind;
+                        continue;
+                    }
                     self.header_byte(*byte);
                     rest = tail;
                 }
@@ -142,6 +155,11 @@ impl SideReader {
                     rest = tail;
                 }
                 Phase::Resync(resync) => {
+                    let passed = resync.pass(rest);
+                    if passed > 0 {
+                        rest = rest.get(passed..).unwrap_or_default();
+                        continue;
+                    }
                     let found = resync.push(*byte);
                     self.resynced(found);
                     rest = tail;
@@ -194,6 +212,16 @@ impl SideReader {
         &self.message
     }
 
+    /// All of a header at once; false, and nothing is done, if it is none.
+    fn header(&mut self, head: [u8; RecordHeader::BYTES]) -> bool {
+        let [kind, major, minor, ..] = head;
+        let fits = may_begin(kind, major, minor) == [true; 3];
+        let Some(header) = RecordHeader::read(head).filter(|_| fits) else { return false };
+        (self.head, self.have) = (head, head.len());
+        self.begin(header);
+        true
+    }
+
     fn header_byte(&mut self, byte: u8) {
         if let Some(slot) = self.head.get_mut(self.have) {
             *slot = byte;
@@ -201,11 +229,7 @@ impl SideReader {
         }
         let first = self.seen.records == 0;
         let [kind, major, minor, ..] = self.head;
-        let fits = [
-            matches!(kind, RecordHeader::CHANGE_CIPHER_SPEC..=RecordHeader::HEARTBEAT),
-            major == 3,
-            minor <= 4,
-        ];
+        let fits = may_begin(kind, major, minor);
         if fits.iter().take(self.have).all(|fits| *fits) {
             if self.have == self.head.len() {
                 match RecordHeader::read(self.head) {
