@@ -20,8 +20,10 @@ BEGIN, END = "<!-- made by tests/deploy/sizing.py -->\n", "<!-- /made -->\n"
 
 # Resident bytes for each flow, measured by `--flow`: open and decided, all of them ending at once.
 FLOW_BYTES = 1700
-# The share of a measured core that is planned with: receiving costs about as much again, and a mirror has peaks.
-PLANNED = 1 / 3
+# What receiving a packet costs beside deciding on it, at most: all that a sensor with a packet ring did (`benches/live.py`), microseconds.
+RECEIVING_US = 0.5
+# The share of a core that is planned with: a mirror has peaks.
+PLANNED = 1 / 2
 # us-east-1, list, USD: per month of 730 hours.
 HOURS = 730
 MIRROR = 0.015 * HOURS
@@ -60,6 +62,11 @@ def capacity(instance, planned):
     return min(planned * vcpus, network)
 
 
+def plan(packets):
+    """The share of what a core decides on that is planned for, once it receives, too; `packets`: millions a second."""
+    return PLANNED / (1 + packets * RECEIVING_US)
+
+
 def table(rows):
     head, *rest = rows
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rest]) + "\n"
@@ -75,9 +82,9 @@ def text(binary):
     rows = [["traffic", "measured on a core, with records", "planned for a vCPU"]]
     for name, (packets, gigabits) in found.items():
         rows.append([name, f"{packets:.2f} million packets/s, {gigabits:.1f} Gbit/s",
-                     f"{packets * PLANNED:.2f} million packets/s, {gigabits * PLANNED:.1f} Gbit/s"])
+                     f"{packets * plan(packets):.2f} million packets/s, {gigabits * plan(packets):.1f} Gbit/s"])
     out = table(rows)
-    planned = mix[1] * PLANNED
+    planned = mix[1] * plan(mix[0])
     rows = [["instance", "cores would take, of the mix", "network baseline", "so plan with", "flows at once", "USD a month"]]
     for name, (vcpus, memory, network, price) in INSTANCES.items():
         # Half of the machine's memory; the unit presses at 60 %.
