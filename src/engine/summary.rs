@@ -160,7 +160,7 @@ impl Summary {
     }
 
     /// Both sides were heard, the server took the session, and it is known whether it is in clear: more can only add to it.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(super) fn is_in_use(&self) -> bool {
         self.fits == [true, true] && self.accepted && self.encryption.is_some()
     }
 

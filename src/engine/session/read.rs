@@ -94,7 +94,7 @@ impl Session {
     /// always new.
     fn is_told(&self, info: &Info) -> bool {
         let names = info.name == "dns" && self.hears;
-        self.quiet_steps >= QUIET_STEPS_MAX && self.summary.is_plain() && !names
+        self.quiet_steps >= QUIET_STEPS_MAX && self.summary.is_in_use() && !names
     }
 
     /// A new layer begins where both sides stand.
