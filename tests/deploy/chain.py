@@ -425,8 +425,8 @@ def unable():
     probe = ["ip", "netns", "exec", "e2e-probe", "ip", "link", "add"]
     try:
         for command in (["ip", "netns", "add", "e2e-probe"], [*probe, "br0", "type", "bridge"],
-                        [*probe, "a", "type", "veth", "peer", "name", "b"],
-                        [*probe, "vx0", "type", "vxlan", "id", "1", "remote", "192.0.2.1", "dstport", "4789", "dev", "a"]):
+                        [*probe, "name", "ve0", "type", "veth", "peer", "name", "ve1"],
+                        [*probe, "vx0", "type", "vxlan", "id", "1", "remote", "192.0.2.1", "dstport", "4789", "dev", "ve0"]):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 return f"{' '.join(command)}: {done.stderr.strip()}"
