@@ -187,17 +187,16 @@ fn see(dialect: &dyn Dialect, side: Side, said: Said<'_>) -> Seen {
         if rest.is_empty() {
             break;
         }
+        let misfit = if best == Seen::Silent { Seen::Other } else { best };
         if dialect.is_unreadable(rest) {
-            return if best == Seen::Silent { Seen::Other } else { best };
+            return misfit;
         }
         let (line, length, whole) = first_unit(dialect, rest);
         let place = Place { side, nth, whole, late };
         let mark = |constant| mark(rule, side, at, length, constant);
         let readable = line.len() <= PROBE_LINE_MAX && is_text(line);
         match dialect.fit(place, line) {
-            fit if !readable || fit == Fit::No => {
-                return if best == Seen::Silent { Seen::Other } else { best };
-            }
+            fit if !readable || fit == Fit::No => return misfit,
             _ if !whole => return if best == Seen::Silent { Seen::Open } else { best },
             Fit::Own(constant) if nth == 0 => return Seen::Proven(mark(constant)),
             Fit::Own(constant) => return Seen::Later(mark(constant)),

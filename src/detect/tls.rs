@@ -196,24 +196,18 @@ fn midstream(bytes: &[u8]) -> Heard {
     let text = is_text(bytes);
     let scanned = bytes.get(1..).unwrap_or_default();
     let scanned = scanned.get(..SCAN_BYTES_MAX).unwrap_or(scanned);
+    // What follows may begin with these only.
     let (handshake, data) = (RecordHeader::HANDSHAKE, RecordHeader::APPLICATION_DATA);
-    for before in memchr::memchr2_iter(handshake, data, scanned) {
-        let offset = before.saturating_add(1);
-        let rest = bytes.get(offset..).unwrap_or_default();
-        match rest.first() {
-            Some(&RecordHeader::HANDSHAKE) => {
-                if bytes.get(..offset).is_some_and(announces_tls)
-                    && let Ok(Some(proof)) = hello(rest)
-                {
-                    return Heard::Tls(proof.at(offset));
-                }
-            }
-            Some(&RecordHeader::APPLICATION_DATA) if !text => {
-                if let Some(length) = chain(rest, 3, is_data) {
-                    return Heard::Tls(Proof { length, ..RECORDS }.at(offset));
-                }
-            }
-            _ => {}
+    for at in memchr::memchr2_iter(handshake, data, scanned) {
+        let offset = at.saturating_add(1);
+        let (before, rest) = bytes.split_at_checked(offset).unwrap_or_default();
+        if announces_tls(before)
+            && let Ok(Some(proof)) = hello(rest)
+        {
+            return Heard::Tls(proof.at(offset));
+        }
+        if !text && let Some(length) = chain(rest, 3, is_data) {
+            return Heard::Tls(Proof { length, ..RECORDS }.at(offset));
         }
     }
     // The other side's records prove nothing against a side that evidently talks in clear.

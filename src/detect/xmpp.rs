@@ -76,12 +76,12 @@ impl Dialect for Xmpp {
         }
     }
 
-    /// A tag and the text before it; a prolog belongs to the tag after it.
     fn is_unreadable(&self, bytes: &[u8]) -> bool {
         // A tag may have lines, and ends at its bracket.
         bytes.first().is_some_and(|first| !is_text(&[*first]))
     }
 
+    /// A tag and the text before it; a prolog belongs to the tag after it.
     fn unit(&self, bytes: &[u8]) -> Result<usize, Short> {
         let start = bytes.len().saturating_sub(bytes.trim_ascii_start().len());
         let from = start.saturating_add(prolog(bytes.trim_ascii_start())?);

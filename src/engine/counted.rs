@@ -37,12 +37,12 @@ impl Shard {
     #[allow(clippy::inline_always, reason = "the hot path: what is read here is used in registers")]
     #[inline(always)]
     fn move_bare_on<A: Address>(&mut self, time: Timestamp, segment: &Bare<A>) -> bool {
-        let Bare { mirror, src, dst, tcp, payload_len, ip_len } = *segment;
+        let Bare { vantage, src, dst, tcp, payload_len, ip_len } = *segment;
         // Most of these, before their flow is looked for.
         if tcp.is_control() {
             return false;
         }
-        let Some((vantage, scope)) = self.places.get_bare(mirror) else { return false };
+        let Some((vantage, scope)) = self.places.get(vantage, 0) else { return false };
         let (ends, direction) = if src <= dst { ([src, dst], 0) } else { ([dst, src], 1) };
         let next = NextSegment { time, scope, vantage, ends, direction, tcp, payload_len, ip_len };
         let written = self.settings.update_ns.is_none();

@@ -193,8 +193,8 @@ impl Engine {
         if let Some(doorman) = &self.doorman {
             shard.packet = doorman.packet(shard.packet);
         }
-        let mut doorman = self.doorman.as_mut();
-        let doubted = doorman.as_mut().is_some_and(|doorman| doorman.doubts(frame.time));
+        let doubted = self.doorman.as_mut().is_some_and(|doorman| doorman.doubts(frame.time));
+        let doorman = self.doorman.as_mut();
         let tried = !doubted && !shard.shed.is_on();
         if tried && shard.move_frame_on(&self.decoder, frame) {
             return;
@@ -211,8 +211,10 @@ impl Engine {
                     return;
                 }
                 // Doubted, or while load is shed: it was not tried yet.
-                let usual = Usual::of(&segment).filter(|_| !tried);
-                if usual.is_some_and(|usual| shard.move_usual_on(frame.time, &usual)) {
+                if !tried
+                    && let Some(usual) = Usual::of(&segment)
+                    && shard.move_usual_on(frame.time, &usual)
+                {
                     return;
                 }
                 shard.segment(&segment);

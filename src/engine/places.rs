@@ -37,21 +37,6 @@ impl Places {
         same.then_some((place.id, place.scope))
     }
 
-    /// The same of a vantage as integers: address of the mirrored interface, identifier of the mirror session.
-    #[inline]
-    pub(super) fn get_bare(&self, mirror: Option<(u32, u32)>) -> Option<(VantageId, ScopeId)> {
-        let at = mirror.map_or(0, |(source, vni)| mixed(source.into(), vni, 0));
-        let place = self.0.get(at)?.as_ref()?;
-        let same = match (place.vantage, mirror) {
-            (None, None) => true,
-            (Some(Vantage { source: IpAddr::V4(known), vni }), Some(mirror)) => {
-                (known.to_bits(), vni) == mirror
-            }
-            _ => false,
-        };
-        (same && place.endpoint_id == 0).then_some((place.id, place.scope))
-    }
-
     /// Notes a vantage. Those without a number of their own are counted one by one, and not noted.
     pub(super) fn note(
         &mut self,
@@ -83,10 +68,6 @@ fn index(vantage: Option<Vantage>, endpoint_id: u64) -> usize {
             source.segments().iter().fold(0, |sum, part| sum << 7 ^ u64::from(*part))
         }
     };
-    mixed(source, vni, endpoint_id)
-}
-
-fn mixed(source: u64, vni: u32, endpoint_id: u64) -> usize {
     let mixed = (source << 24 ^ u64::from(vni) ^ endpoint_id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(mixed >> 32).map_or(0, |hash| hash % PLACES)
 }

@@ -3,7 +3,7 @@
 //!
 //! For flows of which only the counters move on nothing else is needed. The tests hold it against the layer-by-layer way.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
     ip::{FRAGMENT_BITS, number},
@@ -24,8 +24,8 @@ pub enum Usual {
 /// Such a segment, with its addresses as integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bare<A> {
-    /// Where the copy was taken: address of the mirrored interface, identifier of the mirror session.
-    pub mirror: Option<(u32, u32)>,
+    /// Where the copy was taken.
+    pub vantage: Option<Vantage>,
     /// Sender's address and port.
     pub src: (A, u16),
     /// Receiver's address and port.
@@ -51,18 +51,13 @@ impl Usual {
             tcp: segment.tcp?,
             payload_len: segment.payload_len,
         };
-        let mirror = match segment.vantage {
-            Some(Vantage { source: IpAddr::V4(source), vni }) => Some((source.to_bits(), vni)),
-            Some(_) => return None,
-            None => None,
-        };
-        let ip_len = segment.ip_len;
+        let (vantage, ip_len) = (segment.vantage, segment.ip_len);
         match (segment.src.ip(), segment.dst.ip()) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                Some(Self::V4(head.between(src.to_bits(), dst.to_bits(), ip_len, mirror)))
+                Some(Self::V4(head.between(src.to_bits(), dst.to_bits(), ip_len, vantage)))
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                Some(Self::V6(head.between(src.to_bits(), dst.to_bits(), ip_len, mirror)))
+                Some(Self::V6(head.between(src.to_bits(), dst.to_bits(), ip_len, vantage)))
             }
             _ => None,
         }
@@ -75,7 +70,7 @@ pub struct Inner<'a> {
     bytes: &'a [u8],
     /// How many of them count.
     visible: usize,
-    mirror: Option<(u32, u32)>,
+    vantage: Option<Vantage>,
 }
 
 /// Takes off what a mirror put around. `None` is not a refusal: something else has to look.
@@ -86,15 +81,15 @@ pub(super) fn inner<'a>(frame: &Frame<'a>) -> Option<Inner<'a>> {
     match frame.link {
         Link::Type(link::ETHERNET) => match bytes.split_first_chunk() {
             Some((outer, inner)) if is_udp(outer) => mirrored(outer, inner),
-            _ => Some(Inner { bytes, visible: bytes.len(), mirror: None }),
+            _ => Some(Inner { bytes, visible: bytes.len(), vantage: None }),
         },
-        Link::Mirror { source: IpAddr::V4(source) } => {
+        Link::Mirror { source } => {
             let (&[flags, _, _, _, v2, v1, v0, _], bytes) = bytes.split_first_chunk()?;
-            let mirror = Some((source.to_bits(), u32::from_be_bytes([0, v2, v1, v0])));
-            let inner = Inner { bytes, visible: bytes.len(), mirror };
+            let vantage = Some(Vantage { source, vni: u32::from_be_bytes([0, v2, v1, v0]) });
+            let inner = Inner { bytes, visible: bytes.len(), vantage };
             (flags & vxlan::FLAG_VNI != 0).then_some(inner)
         }
-        Link::Type(_) | Link::Mirror { .. } | Link::MirrorGeneve { .. } => None,
+        Link::Type(_) | Link::MirrorGeneve { .. } => None,
     }
 }
 
@@ -118,8 +113,9 @@ fn mirrored<'a>(outer: &[u8; OUTER_BYTES], bytes: &'a [u8]) -> Option<Inner<'a>>
     // What IP and UDP say is inside, at most.
     let by_ip = usize::from(short(outer, 16).checked_sub(36)?);
     let by_udp = usize::from(short(outer, 38).checked_sub(16)?);
-    let mirror = Some((long(outer, 26), long(outer, 46) >> 8));
-    Some(Inner { bytes, visible: bytes.len().min(by_ip).min(by_udp), mirror })
+    let source = Ipv4Addr::from_bits(long(outer, 26)).into();
+    let vantage = Some(Vantage { source, vni: long(outer, 46) >> 8 });
+    Some(Inner { bytes, visible: bytes.len().min(by_ip).min(by_udp), vantage })
 }
 
 impl Inner<'_> {
@@ -136,7 +132,7 @@ impl Inner<'_> {
             return None;
         }
         let tcp = Head::read(head.last_chunk()?, total.checked_sub(20)?)?;
-        Some(tcp.between(long(head, 26), long(head, 30), u32::from(total), self.mirror))
+        Some(tcp.between(long(head, 26), long(head, 30), u32::from(total), self.vantage))
     }
 
     /// A segment over IPv6.
@@ -149,7 +145,7 @@ impl Inner<'_> {
             return None;
         }
         let tcp = Head::read(head.last_chunk()?, length)?;
-        Some(tcp.between(wide(head, 22), wide(head, 38), u32::from(length) + 40, self.mirror))
+        Some(tcp.between(wide(head, 22), wide(head, 38), u32::from(length) + 40, self.vantage))
     }
 }
 
@@ -180,9 +176,9 @@ impl Head {
 
     #[allow(clippy::inline_always, reason = "as its caller")]
     #[inline(always)]
-    fn between<A>(self, src: A, dst: A, ip_len: u32, mirror: Option<(u32, u32)>) -> Bare<A> {
+    fn between<A>(self, src: A, dst: A, ip_len: u32, vantage: Option<Vantage>) -> Bare<A> {
         let Self { src_port, dst_port, tcp, payload_len } = self;
-        Bare { mirror, src: (src, src_port), dst: (dst, dst_port), tcp, payload_len, ip_len }
+        Bare { vantage, src: (src, src_port), dst: (dst, dst_port), tcp, payload_len, ip_len }
     }
 }
 
