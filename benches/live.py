@@ -43,7 +43,8 @@ def target(capture):
 
 
 @contextlib.contextmanager
-def wire(mac, address):
+def wire(mac, address, receives=1):
+    """Two namespaces with a cable between them. `receives`: the processor on which the kernel receives."""
     for name in (TX, RX):
         subprocess.run(["ip", "netns", "del", name], capture_output=True)
         sh("ip", "netns", "add", name)
@@ -57,8 +58,7 @@ def wire(mac, address):
         sh("ip", "-n", RX, "route", "add", "default", "dev", "rx0")
         for key in ("all", "rx0", "default"):
             sh("ip", "netns", "exec", RX, "sysctl", "-qw", f"net.ipv4.conf.{key}.rp_filter=0")
-        # The kernel's receive work on the sensor's processor, as on a machine of its own.
-        sh("ip", "netns", "exec", RX, "sh", "-c", "echo 2 > /sys/class/net/rx0/queues/rx-0/rps_cpus")
+        sh("ip", "netns", "exec", RX, "sh", "-c", f"echo {1 << receives} > /sys/class/net/rx0/queues/rx-0/rps_cpus")
         yield
     finally:
         for name in (TX, RX):

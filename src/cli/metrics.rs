@@ -165,7 +165,7 @@ fn captures(paths: &[PathBuf], config: &Config) -> (Seen, bool) {
     let mut seen = Seen::default();
     for input in &found.captures {
         let mut engine = Engine::new(args::engine(config, None));
-        let mut take = |emitted: Emitted| seen.add(Line::from(&emitted.record));
+        let mut take = |emitted: Emitted| seen.add(Line::from(&*emitted.record));
         for error in super::analyze::read(input, &mut engine, None, &Cell::new(false), &mut take) {
             complain(&error.to_string());
             failed = true;

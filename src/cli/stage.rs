@@ -34,6 +34,19 @@ use crate::{
 /// Without a packet this long the sensor sees nothing, and nothing follows from silence.
 const BLIND_AFTER_NS: u64 = 60 * NS_PER_S;
 
+/// Records that are taken together.
+pub(super) const RECORDS_AT_ONCE: usize = 256;
+
+/// For how long what comes is let gather: whom a record wakes costs the shards more than the record.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Lets records gather, unless there are some already or there will be no more.
+pub(super) async fn gather<T>(given: &mpsc::Receiver<T>) {
+    if given.is_empty() && !given.is_closed() {
+        tokio::time::sleep(GATHER).await;
+    }
+}
+
 /// Completes, judges and passes on.
 pub(super) struct Stage {
     pub(super) enrichment: Enrichment,
@@ -42,7 +55,7 @@ pub(super) struct Stage {
     pub(super) keeping: Option<Keeping>,
     pub(super) counters: watch::Receiver<Counters>,
     /// To the writer; what finds no room is dropped and counted.
-    pub(super) records: mpsc::Sender<Record>,
+    pub(super) records: mpsc::Sender<Box<Record>>,
     pub(super) dropped: Arc<AtomicU64>,
     /// The sensor is stopping: what is left is waited for.
     pub(super) stop: Arc<AtomicBool>,
@@ -69,16 +82,20 @@ impl Stage {
         runtime.block_on(async {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut records = Vec::with_capacity(RECORDS_AT_ONCE);
             loop {
                 tokio::select! {
-                    record = given.recv() => match record {
-                        Some(Emitted { mut record, answers, .. }) => {
+                    count = given.recv_many(&mut records, RECORDS_AT_ONCE) => {
+                        if count == 0 {
+                            break;
+                        }
+                        for Emitted { mut record, answers, .. } in records.drain(..) {
                             self.enrichment.complete(&answers, &mut record);
                             self.judge(&record);
                             let ending = given.is_closed() || self.stop.load(Ordering::Relaxed);
                             self.pass_on(record, ending).await;
                         }
-                        None => break,
+                        gather(&given).await;
                     },
                     _ = tick.tick() => self.tick(),
                 }
@@ -108,7 +125,7 @@ impl Stage {
     }
 
     /// The writer may be behind while packets come; at the end it is waited for, and findings are kept meanwhile.
-    async fn pass_on(&mut self, record: Record, ending: bool) {
+    async fn pass_on(&mut self, record: Box<Record>, ending: bool) {
         let Err(mpsc::error::TrySendError::Full(record)) = self.records.try_send(record) else {
             return;
         };
@@ -236,5 +253,34 @@ impl Keeping {
             );
         }
         self.noted = counters;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_gather_only_while_there_are_none_and_more_may_come() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let (sender, mut given) = mpsc::channel(2);
+            assert!(waits(&given).await);
+            sender.try_send(1).expect("room");
+            assert!(!waits(&given).await);
+            assert_eq!(given.recv().await, Some(1));
+            assert!(waits(&given).await);
+            drop(sender);
+            assert!(!waits(&given).await);
+        });
+    }
+
+    async fn waits(given: &mpsc::Receiver<u8>) -> bool {
+        tokio::select! {
+            biased;
+            () = gather(given) => false,
+            () = std::future::ready(()) => true,
+        }
     }
 }

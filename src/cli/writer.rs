@@ -16,7 +16,10 @@ use anyhow::Context as _;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tracing::{error, info};
 
-use super::inventory_file::InventoryFile;
+use super::{
+    inventory_file::InventoryFile,
+    stage::{RECORDS_AT_ONCE, gather},
+};
 use crate::{ingest::error::shown, model::record::Record, output::JsonLines};
 
 /// Writes records until there are no more.
@@ -68,30 +71,31 @@ impl Writer {
     }
 
     /// Writes until the other side of `records` is gone. At most a second passes before a record is handed over.
-    pub(super) fn work(mut self, mut records: mpsc::Receiver<Record>) -> io::Result<()> {
+    pub(super) fn work(mut self, mut records: mpsc::Receiver<Box<Record>>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         runtime.block_on(async {
             let mut flush = tokio::time::interval(Duration::from_secs(1));
             flush.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let mut given = Vec::with_capacity(RECORDS_AT_ONCE);
             loop {
-                let result = tokio::select! {
-                    record = records.recv() => match record {
-                        Some(record) => {
-                            if let Some(inventory) = &mut self.inventory {
-                                inventory.add(&record);
-                            }
-                            self.out.write(&record)
+                tokio::select! {
+                    count = records.recv_many(&mut given, RECORDS_AT_ONCE) => {
+                        if count == 0 {
+                            break;
                         }
-                        None => break,
+                        for record in given.drain(..) {
+                            self.write(&record);
+                        }
+                        gather(&records).await;
                     },
                     _ = flush.tick() => {
                         if let Some(inventory) = &mut self.inventory {
                             inventory.tick();
                         }
-                        self.flush()
+                        let result = self.flush();
+                        self.note(result);
                     }
-                };
-                self.note(result);
+                }
             }
         });
         let result = self.flush();
@@ -100,6 +104,14 @@ impl Writer {
             inventory.write();
         }
         Ok(())
+    }
+
+    fn write(&mut self, record: &Record) {
+        if let Some(inventory) = &mut self.inventory {
+            inventory.add(record);
+        }
+        let result = self.out.write(record);
+        self.note(result);
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -101,8 +101,8 @@ impl Default for Settings {
 /// What an engine gives: a record, and its steps if traced.
 #[derive(Debug)]
 pub struct Emitted {
-    /// The record.
-    pub record: Record,
+    /// The record. It is large, and moves on a few times.
+    pub record: Box<Record>,
     /// How its verdict was reached.
     pub steps: Vec<TraceStep>,
     /// What name services answered before it.
@@ -421,7 +421,8 @@ impl Shard {
                 continue;
             }
             let began = flow.serial;
-            let mut record = record(&self.settings, &self.vantages, flow, Some("settled"));
+            let record = record(&self.settings, &self.vantages, flow, Some("settled"));
+            let mut record = Box::new(record);
             self.shed.mark(&mut record);
             emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
         }
@@ -464,7 +465,8 @@ impl Shard {
         };
         summary.reached.count(&mut self.counters);
         let known = (summary, outcome);
-        let mut record = last_record(&self.settings, &self.vantages, &mut flow, known, event);
+        let record = last_record(&self.settings, &self.vantages, &mut flow, known, event);
+        let mut record = Box::new(record);
         self.shed.mark(&mut record);
         self.counters.count_verdict(record.encryption);
         emit(Emitted { record, steps, answers: self.answered.take(), began: flow.serial });
@@ -481,7 +483,7 @@ impl Shard {
             }
             let event = if settled { "settled" } else { "update" };
             let began = flow.serial;
-            let mut record = record(&self.settings, &self.vantages, flow, Some(event));
+            let mut record = Box::new(record(&self.settings, &self.vantages, flow, Some(event)));
             self.shed.mark(&mut record);
             emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
         }

@@ -140,7 +140,7 @@ mod tests {
     };
 
     /// Every flow's record by its ends and beginning, with the load as `overloaded` says; and what was met.
-    fn read(overloaded: bool) -> (BTreeMap<String, Record>, Counters) {
+    fn read(overloaded: bool) -> (BTreeMap<String, Box<Record>>, Counters) {
         let mut records = BTreeMap::new();
         let mut met = Counters::default();
         for input in discover(&["captures".into()]).captures {

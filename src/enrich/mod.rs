@@ -49,7 +49,7 @@ impl Enrichment {
     pub fn take(
         &mut self,
         answers: &[NamedAddress],
-        mut record: Record,
+        mut record: Box<Record>,
         emit: &mut dyn FnMut(&Record),
     ) {
         if !self.brief {

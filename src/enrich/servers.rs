@@ -17,7 +17,7 @@ const WAITING_MAX: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct Servers {
     known: Remembered<ServerKey, App, SERVERS_MAX>,
-    waiting: VecDeque<Record>,
+    waiting: VecDeque<Box<Record>>,
     /// Records that could not wait to the end.
     pub hurried: u64,
 }
@@ -49,7 +49,7 @@ impl Servers {
     }
 
     /// Learns from a record and passes it on; one that needs evidence waits for [`Self::finish`].
-    pub fn take(&mut self, record: Record, emit: &mut dyn FnMut(&Record)) {
+    pub fn take(&mut self, record: Box<Record>, emit: &mut dyn FnMut(&Record)) {
         self.learn(&record);
         if !is_open_question(&record) {
             emit(&record);
@@ -160,7 +160,7 @@ mod tests {
             transport: "tcp",
             dst_ip: [10, 0, 0, 1].into(),
             dst_port: 4000,
-            ..records.swap_remove(0)
+            ..*records.swap_remove(0)
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let mut servers = Servers::default();
         let mut out = Vec::new();
         for record in records {
-            servers.take(record, &mut |record| out.push(record.clone()));
+            servers.take(Box::new(record), &mut |record| out.push(record.clone()));
         }
         servers.finish(&mut |record| out.push(record.clone()));
         out
@@ -228,13 +228,13 @@ mod tests {
         let proof = record(Some("mysql"), "plaintext", "start");
         for n in 0..=SERVERS_MAX {
             let ip = IpAddr::from(u32::try_from(n).expect("fits").to_be_bytes());
-            servers.take(Record { dst_ip: ip, ..proof.clone() }, &mut |_| {});
+            servers.take(Box::new(Record { dst_ip: ip, ..proof.clone() }), &mut |_| {});
         }
         assert_eq!((servers.known.len(), servers.forgotten()), (SERVERS_MAX, 1));
         let late = record(None, "unknown", "midstream");
         let mut early = 0;
         for _ in 0..WAITING_MAX + 2 {
-            servers.take(late.clone(), &mut |_| early += 1);
+            servers.take(Box::new(late.clone()), &mut |_| early += 1);
         }
         assert_eq!((early, servers.hurried), (2, 2));
     }

@@ -88,7 +88,7 @@ fn settled_flows_keep_little_of_a_greedy_hello() {
     engine.finish(&mut |e: Emitted| {
         first.get_or_insert(e.record);
     });
-    let record: Record = first.unwrap();
+    let record: Record = *first.unwrap();
     assert_eq!((record.encryption, record.outcome), ("tls", "refused"));
     let tls = record.tls.unwrap();
     assert_eq!(tls.sni.unwrap().as_str().len(), 250);
@@ -176,9 +176,9 @@ fn run(frames: &[Owned]) -> (Vec<Record>, Counters) {
     let mut engine = Engine::new(Settings::default());
     let mut records = Vec::new();
     for frame in frames {
-        engine.frame(&frame.frame(), &mut |e| records.push(e.record));
+        engine.frame(&frame.frame(), &mut |e| records.push(*e.record));
     }
-    engine.finish(&mut |e| records.push(e.record));
+    engine.finish(&mut |e| records.push(*e.record));
     (records, engine.counters())
 }
 

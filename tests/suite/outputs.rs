@@ -44,7 +44,7 @@ fn record() -> Record {
         engine.frame(&frame.frame(), &mut take);
     }
     engine.finish(&mut take);
-    last.unwrap()
+    *last.unwrap()
 }
 
 #[test]
