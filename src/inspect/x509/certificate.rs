@@ -1,7 +1,5 @@
 //! One certificate.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest, Sha256};
 use x509_parser::asn1_rs::{Any, Class, Tag};
 
@@ -185,12 +183,8 @@ fn serial(any: &Any<'_>, reasons: &mut Reasons) -> Option<String> {
     if digits.len() > 20 {
         reasons.add(Reason::SerialTooLong);
     }
-    let digits = digits.iter().take(SERIAL_BYTES_MAX);
-    Some(digits.fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ok = write!(text, "{byte:02X}");
-        text
-    }))
+    let digits = digits.get(..SERIAL_BYTES_MAX).unwrap_or(digits);
+    Some(hex::encode_upper(digits))
 }
 
 /// Section 4.1.2.5.

@@ -1,7 +1,5 @@
 //! Certificates in a record.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use crate::model::{
@@ -198,12 +196,7 @@ fn leaf(chain: &Chain) -> Option<Certificate> {
 }
 
 fn fingerprint(chain: &Chain) -> Option<String> {
-    let leaf = chain.leaf.as_ref()?;
-    Some(leaf.fingerprint_sha256.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ok = write!(text, "{byte:02x}");
-        text
-    }))
+    Some(hex::encode(chain.leaf.as_ref()?.fingerprint_sha256))
 }
 
 /// When the first certificate of the chain ends; `None` if that cannot be told of one of them.
