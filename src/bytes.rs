@@ -138,6 +138,16 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Where `part` first stands in `whole`.
+pub fn find(whole: &[u8], part: &[u8]) -> Option<usize> {
+    memchr::memmem::find(whole, part)
+}
+
+/// Whether `part` stands anywhere in `whole`.
+pub fn holds(whole: &[u8], part: &[u8]) -> bool {
+    find(whole, part).is_some()
+}
+
 /// No control characters but white space. Bytes above ASCII pass: UTF-8, or an older character set.
 pub fn is_text(bytes: &[u8]) -> bool {
     bytes.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..))

@@ -2,10 +2,10 @@
 //! (BEP 3, 5, 14, 15, 29)
 //!
 //! Encrypted peers (MSE) look random and cannot be told.
-use super::fit::{self, Fit, begins, datagram, either, holds, mark, openings};
+use super::fit::{self, Fit, begins, datagram, either, mark, openings};
 use super::{Detector, Directions, Facts, FollowState, Info, Next, Probe, Said, Start, Step, View};
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, holds},
     model::{Credentials, Mark, Side, Transport},
 };
 

@@ -7,7 +7,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, find},
     model::{Credentials, PlaintextReason, Side, Transport},
 };
 
@@ -121,7 +121,7 @@ fn late(side: Side, bytes: &[u8]) -> Read<Match> {
     if side == Side::Client && query(&mut Cursor::new(bytes)).is_ok() {
         return Ok(store::plaintext(mark("clickhouse.query", side, 0, 38, "Query with id")));
     }
-    if let Some(at) = store::find(bytes, BLOCK_INFO) {
+    if let Some(at) = find(bytes, BLOCK_INFO) {
         let found = mark("clickhouse.block", side, at, BLOCK_INFO.len(), "block info");
         return Ok(store::plaintext(found));
     }

@@ -2,7 +2,7 @@
 use super::Directions;
 use super::grammar::{Grammar, Message, Place, Read, UDP, demand, info, magic};
 use crate::{
-    bytes::{Cursor, is_text},
+    bytes::{Cursor, holds, is_text},
     detect::Info,
 };
 
@@ -14,7 +14,7 @@ impl Grammar for Dropbox {
     fn message(&self, _: Place, bytes: &[u8]) -> Read {
         let mut c = Cursor::new(bytes);
         demand!(magic(&mut c, b"{\"host_int\":")? && is_text(bytes));
-        let namespaces = bytes.windows(12).any(|w| w == b"\"namespaces\"");
+        let namespaces = holds(bytes, b"\"namespaces\"");
         demand!(namespaces && bytes.ends_with(b"}"));
         Ok(Some(Message::new(bytes.len(), 90, "dropbox.discovery", "host_int, namespaces")))
     }

@@ -6,7 +6,7 @@ use super::frames::{self, Flaw, Read, fits, mark, need, tag};
 use super::http::credentials;
 use super::{Detector, Directions, FollowState, Info, Next, Probe, Said, Step, View};
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, find},
     model::{Credentials, Mark, Side, Transport},
 };
 
@@ -78,7 +78,7 @@ fn message(side: Side, bytes: &[u8]) -> Read<Message> {
 /// A user's credentials travel with the request: field name, length, value.
 fn authorization(side: Side, context: &[u8]) -> crate::detect::Facts {
     let name = b"Authorization";
-    let at = context.windows(name.len()).position(|w| w == name).filter(|_| side == Side::Client);
+    let at = find(context, name).filter(|_| side == Side::Client);
     let value = at.and_then(|at| context.get(at.saturating_add(name.len())..)).unwrap_or_default();
     let field = credentials::field(|known| known == b"authorization");
     let found =

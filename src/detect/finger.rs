@@ -5,7 +5,7 @@ use super::{
     whole::{Flaw, Heard, Message, Protocol, Read, Turns, demand, text_line},
 };
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, find},
     model::{Credentials, Side, Transport},
 };
 
@@ -27,7 +27,7 @@ fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     let line = text_line(&mut cursor, LINE_BYTES_MAX)?;
     // `Login: alice    Name: Alice Liddell`: two columns make the difference to a prompt.
     let wide = |at: usize| matches!(line.get(..at), Some([.., b' ' | b'\t', b' ' | b'\t']));
-    let column = line.windows(then.len()).position(|w| w == then.as_bytes());
+    let column = find(line, then.as_bytes());
     demand(line.starts_with(begin.as_bytes()) && (*begin == *then || column.is_some_and(wide)))?;
     Ok(Message::proof(heard.bytes.len(), "finger.answer", begin))
 }

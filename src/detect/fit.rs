@@ -113,11 +113,6 @@ pub(super) fn begins_any(bytes: &[u8], starts: &[&[u8]]) -> Result<Option<usize>
     if open { Err(Short) } else { Ok(None) }
 }
 
-/// Whether `part` stands anywhere in `whole`.
-pub(super) fn holds(whole: &[u8], part: &[u8]) -> bool {
-    memchr::memmem::find(whole, part).is_some()
-}
-
 /// The first `most` bytes, or what there is of them.
 pub(super) fn shown(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)

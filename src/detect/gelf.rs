@@ -7,7 +7,7 @@ use super::{
     whole::{Flaw, Heard, Message, Protocol, Read, Turns, demand, expect},
 };
 use crate::{
-    bytes::{Cursor, is_text},
+    bytes::{Cursor, find, is_text},
     model::{Credentials, Side, Transport},
 };
 
@@ -26,9 +26,7 @@ fn read(_: &mut FollowState, heard: &Heard<'_>) -> Read<Message> {
     first_key(cursor.rest())?;
     let whole = heard.bytes.split(|b| *b == 0).next().unwrap_or_default();
     let ended = whole.len() < heard.bytes.len() || heard.datagram == Some(heard.bytes.len());
-    let behind = |key: &&[u8]| {
-        whole.windows(key.len()).position(|w| w == *key).map(|at| at.saturating_add(key.len()))
-    };
+    let behind = |key: &&[u8]| find(whole, key).map(|at| at.saturating_add(key.len()));
     // What follows the keys that prove it may be anything: an answer once given stays.
     let proven = ASKED.iter().map(behind).try_fold(0, |end, key| key.map(|key| end.max(key)));
     demand(is_text(whole.get(..proven.unwrap_or(whole.len())).unwrap_or(whole)))?;

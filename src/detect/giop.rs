@@ -4,7 +4,7 @@
 use super::frames::{self, Read, fits, mark, need, tag};
 use super::{Detector, Directions, FollowState, Info, Next, Probe, Said, Step, View};
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, find},
     model::{Credentials, Mark, Side, Transport},
 };
 
@@ -28,7 +28,7 @@ impl Detector for Giop {
             let (consumed, _) = message(side, bytes)?;
             let shown = bytes.get(..consumed.min(CONTEXT_BYTES_READ)).ok_or(frames::Flaw::Short)?;
             let mut facts = fits(side);
-            if let Some(at) = shown.windows(GSSUP.len()).position(|w| w == GSSUP) {
+            if let Some(at) = find(shown, GSSUP) {
                 let found = mark("giop.gssup", side, GSSUP.len(), "2.23.130.1.1.1");
                 let offset = u32::try_from(at).unwrap_or(u32::MAX);
                 facts.credentials = Credentials::PASSWORD_CLEARTEXT;

@@ -5,7 +5,10 @@ use super::lines::{
     mechanism, words,
 };
 use super::{Detector, Directions, FollowState, Info, Probe, Said, Step, View};
-use crate::model::{Credentials, Side, Transport};
+use crate::{
+    bytes::holds,
+    model::{Credentials, Side, Transport},
+};
 
 pub(super) struct Irc;
 
@@ -113,7 +116,7 @@ fn message(place: Place, line: &[u8]) -> Fit {
 
 /// Whether the last parameter has a text.
 fn contains_text(line: &[u8]) -> bool {
-    line.windows(2).any(|pair| pair == b" :")
+    holds(line, b" :")
 }
 
 fn hear_client(line: &[u8]) -> Means {

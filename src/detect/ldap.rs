@@ -7,7 +7,7 @@ use super::{
     Step, View, lines,
 };
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, holds},
     model::{Credentials, Encryption, Mark, PlaintextReason, Side, Transport},
 };
 use message::{Authentication, Message, authentication, is_root, message};
@@ -200,7 +200,7 @@ impl Talk<'_> {
         mechanism: &[u8],
         credentials: &[u8],
     ) -> Facts {
-        let ntlm = credentials.windows(NTLM_ANSWER.len()).any(|window| window == NTLM_ANSWER);
+        let ntlm = holds(credentials, NTLM_ANSWER);
         let hash = Credentials::PASSWORD_HASH_CHALLENGE;
         let layered = LAYERS.iter().any(|name| name.eq_ignore_ascii_case(mechanism));
         let Some(mechanism) = lines::mechanism(mechanism) else { return self.settle(facts) };

@@ -2,11 +2,11 @@
 //!
 //! Blocks behind a two-byte length; the server's first one is the challenge, in which it names itself, and its second one
 //! tells what it thinks of the login.
-use super::fit::{holds, mark};
+use super::fit::mark;
 use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info};
 use super::{Directions, Facts};
 use crate::{
-    bytes::{Cursor, Short, is_text},
+    bytes::{Cursor, Short, holds, is_text},
     detect::Info,
     model::{Credentials, Side},
 };

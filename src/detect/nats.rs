@@ -2,13 +2,13 @@
 //!
 //! The server greets with INFO and says whether it wants TLS; the client goes on with a TLS handshake or with CONNECT.
 //! This comes before TLS in the registry: the client's hello is the answer to a greeting.
-use super::fit::{self, Fit, begins, begins_any, decimal, either, holds, mark};
+use super::fit::{self, Fit, begins, begins_any, decimal, either, mark};
 use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, OtherSide, Probe, Said, Start,
     Step, View,
 };
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find, holds},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 
@@ -205,7 +205,7 @@ const fn layer(other: OtherSide) -> Step {
 
 /// What stands behind `key` in an object without nesting.
 fn value<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let at = line.windows(key.len()).position(|window| window == key)?;
+    let at = find(line, key)?;
     let rest = line.get(at.saturating_add(key.len())..)?.trim_ascii_start();
     Some(rest.strip_prefix(b":")?.trim_ascii_start())
 }

@@ -7,7 +7,7 @@ use super::{
     Step, View,
 };
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, find},
     model::{Credentials, Encryption, Mark, PlaintextReason, Side, Transport},
 };
 
@@ -158,7 +158,7 @@ const fn upgrade(consumed: usize, other: OtherSide) -> Step {
 
 /// Whether a JSON text has this member set; spaces may stand behind the colon.
 fn has(text: &[u8], member: &[u8]) -> bool {
-    let at = text.windows(member.len()).position(|w| w == member);
+    let at = find(text, member);
     let rest = at.and_then(|at| text.get(at.saturating_add(member.len())..)).unwrap_or_default();
     rest.iter().find(|b| **b != b' ') == Some(&b't')
 }

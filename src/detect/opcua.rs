@@ -6,7 +6,7 @@
 use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info, magic, size};
 use super::{Directions, Facts, Next};
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     detect::Info,
     model::{Credentials, Encryption, PlaintextReason, Side},
 };
@@ -124,7 +124,7 @@ fn learn(words: &mut [u32; 6], side: Side, bytes: &[u8]) -> Result<Learnt, Short
 
 /// Looks for a `UserNameIdentityToken` (type id 324): policy, name, password and the algorithm that seals it, if any.
 fn user(bytes: &[u8]) -> Credentials {
-    let token = bytes.windows(5).position(|w| w == [1, 0, 0x44, 1, 1]);
+    let token = find(bytes, &[1, 0, 0x44, 1, 1]);
     let password = || -> Result<bool, Short> {
         let mut c = Cursor::new(bytes);
         c.skip(token.ok_or(Short)?.saturating_add(9))?;

@@ -8,7 +8,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, find},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 use packets::{
@@ -183,9 +183,9 @@ fn data(state: &mut FollowState, side: Side, consumed: usize, body: &[u8]) -> Re
     }
     match side {
         Side::Client => {
-            if store::find(call, b"AUTH_TOKEN").is_some() {
+            if find(call, b"AUTH_TOKEN").is_some() {
                 facts.credentials = Credentials::BEARER_TOKEN;
-            } else if store::find(call, b"AUTH_PASSWORD").is_some() {
+            } else if find(call, b"AUTH_PASSWORD").is_some() {
                 facts.credentials = Credentials::PASSWORD_HASH_CHALLENGE;
             }
             if !facts.credentials.is_empty() {
@@ -194,7 +194,7 @@ fn data(state: &mut FollowState, side: Side, consumed: usize, body: &[u8]) -> Re
             }
         }
         Side::Server => {
-            facts.accepted = store::find(call, b"AUTH_SESSION_ID").is_some();
+            facts.accepted = find(call, b"AUTH_SESSION_ID").is_some();
             facts.refused = ora_code(call).is_some_and(|code| LOGIN_ERRORS.contains(&&code));
             if facts.refused {
                 facts.mark = Some(mark("oracle.refused", side, 0, consumed, "ORA-nnnnn"));
@@ -251,7 +251,7 @@ const fn reason(state: &FollowState) -> PlaintextReason {
 
 /// The digits of the first `ORA-nnnnn:` in a packet.
 fn ora_code(body: &[u8]) -> Option<[u8; 5]> {
-    let at = store::find(body, b"ORA-")?;
+    let at = find(body, b"ORA-")?;
     let mut c = Cursor::new(body.get(at.saturating_add(4)..)?);
     let code = c.array::<5>().ok()?;
     let sound = code.iter().all(u8::is_ascii_digit) && c.u8().is_ok_and(|b| b == b':');

@@ -6,7 +6,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, OtherSide, Probe, Said, Step, View,
 };
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     model::{Credentials, Mark, Side, Transport},
 };
 
@@ -74,7 +74,7 @@ fn text(bytes: &[u8]) -> Result<Option<Header>, Short> {
     if !starts.iter().any(may_be) {
         return Ok(None);
     }
-    let Some(end) = shown.windows(2).position(|pair| pair == b"\r\n") else {
+    let Some(end) = find(shown, b"\r\n") else {
         let full = shown.len() == V1_BYTES_MAX;
         return if full { Ok(None) } else { Err(Short) };
     };

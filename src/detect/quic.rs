@@ -5,7 +5,7 @@
 //! own QUIC is known by its version and the tag of its client hello.
 use super::{Datagrams, Detector, Directions, Info, Match, Probe, Said, View};
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, holds},
     model::{
         Credentials, Encryption, Mark, Side, Transport,
         quic::{
@@ -225,7 +225,7 @@ fn google(bytes: &[u8]) -> Result<Option<&'static str>, Short> {
         return Ok(None);
     }
     let hello = cursor.take(cursor.left().min(HELLO_WITHIN))?;
-    Ok(hello.windows(4).any(|tag| tag == b"CHLO").then_some(*constant))
+    Ok(holds(hello, b"CHLO").then_some(*constant))
 }
 
 const GOOGLE: [([u8; 2], &str); 16] = [

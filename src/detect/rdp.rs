@@ -10,7 +10,7 @@ use super::{
     tpkt::{Tpdu, packet},
 };
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 
@@ -244,7 +244,7 @@ fn security(data: &[u8]) -> Option<(u32, u32)> {
     if !data.starts_with(&[0x7f, 0x66]) {
         return None;
     }
-    let at = data.windows(H221_KEY.len()).position(|window| window == H221_KEY)?;
+    let at = find(data, H221_KEY)?;
     let mut c = Cursor::new(data.get(at..)?);
     c.skip(H221_KEY.len()).ok()?;
     if c.u8().ok()? & 0x80 != 0 {

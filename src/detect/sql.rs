@@ -1,5 +1,6 @@
 //! What the SQL databases' detectors share: statement text, and one answer made of two half-views.
 use super::{Match, Probe, Start, View};
+use crate::bytes::find;
 pub(super) use crate::bytes::is_text;
 
 /// What one side's bytes say about a protocol.
@@ -48,7 +49,7 @@ fn after_comments(text: &[u8]) -> &[u8] {
             [b'-', b'-', ..] => b"\n",
             _ => break,
         };
-        let at = rest.windows(end.len()).position(|w| w == end).unwrap_or(rest.len());
+        let at = find(rest, end).unwrap_or(rest.len());
         rest = rest.get(at.saturating_add(end.len())..).unwrap_or_default();
     }
     trim(rest)

@@ -124,11 +124,6 @@ pub(super) const fn printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
-/// Where `needle` first stands in `hay`.
-pub(super) fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
-    memchr::memmem::find(hay, needle)
-}
-
 pub(super) fn size(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }

@@ -4,7 +4,7 @@
 use super::fit::{self, Fit, begins, decimal, either, mark};
 use super::{Detector, Directions, Facts, FollowState, Info, Next, Probe, Said, Start, Step, View};
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     model::{Credentials, Side, Transport},
 };
 
@@ -62,7 +62,7 @@ fn opening(side: Side, bytes: &[u8]) -> Fit {
     let shown = rest.get(..OPENING_BYTES_SHOWN).unwrap_or(rest);
     let known: &[u8] = if side == Side::Client { b":svn" } else { b" ( " };
     // What comes behind the proof takes nothing from it.
-    let found = shown.windows(known.len()).position(|w| w == known);
+    let found = find(shown, known);
     let before = found.and_then(|at| shown.get(..at)).unwrap_or(shown);
     if !before.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\n')) {
         return Ok(None);

@@ -9,7 +9,7 @@ use super::{
     login::{asks_password, is_typed},
 };
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 
@@ -166,7 +166,7 @@ fn negotiation(c: &mut Cursor<'_>) -> Result<usize, Short> {
         return Ok(0);
     }
     if verb == SB {
-        let end = ahead.rest().windows(2).position(|pair| pair == [IAC, SE]);
+        let end = find(ahead.rest(), &[IAC, SE]);
         let seen = ahead.left();
         let Some(end) = end else {
             return if seen > SUBNEGOTIATION_BYTES_MAX { Ok(0) } else { Err(Short) };
@@ -211,7 +211,7 @@ fn command<'a>(c: &mut Cursor<'a>) -> Result<Command<'a>, Short> {
         SB => {
             let option = c.u8()?;
             let rest = c.rest();
-            let end = rest.windows(2).position(|pair| pair == [IAC, SE]).ok_or(Short)?;
+            let end = find(rest, &[IAC, SE]).ok_or(Short)?;
             c.skip(end.saturating_add(2))?;
             Command::Sub(option, rest.get(..end).and_then(<[u8]>::first).copied())
         }

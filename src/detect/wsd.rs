@@ -2,7 +2,7 @@
 use super::Directions;
 use super::grammar::{Grammar, Message, Place, Read, UDP, demand, info};
 use crate::{
-    bytes::{Cursor, is_text},
+    bytes::{Cursor, holds, is_text},
     detect::Info,
 };
 
@@ -15,7 +15,7 @@ impl Grammar for Wsd {
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut c = Cursor::new(text);
         demand!(c.u8()? == b'<' && matches!(c.u8()?, b'?' | b'a'..=b'z' | b'A'..=b'Z'));
-        let has = |word: &[u8]| text.windows(word.len()).any(|w| w == word);
+        let has = |word: &[u8]| holds(text, word);
         demand!(is_text(text) && has(b":Envelope") && has(b"MessageID"));
         let Some((_, constant)) = NAMESPACES.iter().find(|(n, _)| has(n.as_bytes())) else {
             return Ok(None);

@@ -8,7 +8,7 @@ use super::lines::{
 };
 use super::{Detector, Directions, FollowState, Info, Probe, Said, Step, View};
 use crate::{
-    bytes::{Short, is_text},
+    bytes::{Short, find, is_text},
     model::{Credentials, Side, Transport},
 };
 
@@ -101,7 +101,7 @@ fn prolog(bytes: &[u8]) -> Result<usize, Short> {
     if bytes.len() <= 5 {
         return if bytes == b"<" { Ok(0) } else { Err(Short) };
     }
-    let end = bytes.windows(2).position(|pair| pair == b"?>");
+    let end = find(bytes, b"?>");
     end.map(|at| at.saturating_add(2)).ok_or(Short)
 }
 
@@ -143,7 +143,7 @@ fn hear_server(talk: &Talk<'_>, tag: &[u8]) -> Means {
 
 /// Value of an attribute, between the quotes behind `name`.
 fn attribute<'a>(tag: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let at = tag.windows(name.len()).position(|window| window == name)?;
+    let at = find(tag, name)?;
     let (quote, rest) = tag.get(at.checked_add(name.len())?..)?.split_first()?;
     let end = rest.iter().position(|b| b == quote)?;
     matches!(quote, b'"' | b'\'').then_some(rest.get(..end)?)

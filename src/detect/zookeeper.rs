@@ -5,7 +5,7 @@
 use super::frames::{self, FITS, Flaw, Read, mark, need, printable, tag};
 use super::{Detector, Directions, Facts, FollowState, Info, Next, Probe, Said, Start, Step, View};
 use crate::{
-    bytes::Cursor,
+    bytes::{Cursor, holds},
     model::{Credentials, Mark, Side, Transport},
 };
 
@@ -169,7 +169,7 @@ fn request(state: &mut FollowState, bytes: &[u8], late: bool) -> Read<Step> {
         (_, SASL) => {
             let token = frames::length(&mut cursor, 0, REQUEST_BYTES_MAX)?;
             let shown = cursor.take(token.min(TOKEN_BYTES_READ))?;
-            let digest = shown.windows(DIGEST_MD5.len()).any(|w| w == DIGEST_MD5);
+            let digest = holds(shown, DIGEST_MD5);
             let kinds =
                 if digest { Credentials::PASSWORD_HASH_CHALLENGE } else { Credentials::NONE };
             frames::secret(kinds, mark("zookeeper.sasl", Side::Client, 12, "DIGEST-MD5"))

@@ -9,7 +9,7 @@ use super::{
     empty_lines, line, read_on, request, status, status_mark,
 };
 use crate::{
-    bytes::Short,
+    bytes::{Short, holds},
     detect::{Facts, FollowState, Next, OtherSide, Said, Start, Step},
     model::{Encryption, Mark, PlaintextReason, Side},
 };
@@ -497,7 +497,7 @@ fn refusal(facts: Facts, length: usize) -> Facts {
 }
 
 fn wants_tls(body: &[u8]) -> bool {
-    TLS_REQUIRED.iter().any(|text| body.windows(text.len()).any(|window| window == *text))
+    TLS_REQUIRED.iter().any(|text| holds(body, text))
 }
 
 /// A length; `None` beyond anything real.

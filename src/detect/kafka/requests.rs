@@ -1,5 +1,6 @@
 //! Requests: header, the beginnings of the bodies that prove most, SASL messages.
 use super::super::frames::{self, Flaw, Read, need, printable, tag};
+use crate::bytes::holds;
 use crate::{bytes::Cursor, model::Credentials};
 
 pub(super) const PRODUCE: u16 = 0;
@@ -243,7 +244,7 @@ pub(super) fn sasl_bytes<'a>(header: &Header, cursor: &mut Cursor<'a>) -> Read<&
 /// Which mechanism a message is of, by its form.
 pub(super) fn sasl_kind(message: &[u8]) -> (Credentials, &'static str) {
     let gs2 = matches!(message, [b'n' | b'y', b',', ..] | [b'p', b'=', ..]);
-    let has = |what: &[u8]| message.windows(what.len()).any(|w| w == what);
+    let has = |what: &[u8]| holds(message, what);
     if gs2 && (has(b"\x01auth=Bearer ") || has(b"\x01auth=bearer ")) {
         return (Credentials::BEARER_TOKEN, "OAUTHBEARER");
     }

@@ -1,6 +1,6 @@
 //! What session setups show, and what a negotiation offers.
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     model::Credentials,
 };
 
@@ -66,10 +66,6 @@ pub(super) fn offers_encryption(body: &[u8]) -> Result<bool, Short> {
         c.skip(length.next_multiple_of(8).min(c.left()))?;
     }
     Ok(false)
-}
-
-fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
-    bytes.windows(pattern.len()).position(|window| window == pattern)
 }
 
 /// OID of Kerberos and the token id of an AP-REQ.

@@ -1,7 +1,7 @@
 //! What stands in an opened Initial packet: frames of RFC 9000 section 19, or the client hello of Google QUIC.
 
 use crate::{
-    bytes::{Cursor, Short},
+    bytes::{Cursor, Short, find},
     model::{Name, quic::varint},
 };
 
@@ -71,7 +71,7 @@ pub(super) struct GoogleHello {
 
 /// The server name in a `CHLO` message somewhere in `bytes`: tags and end offsets, then their values.
 pub(super) fn google_hello(bytes: &[u8]) -> Option<GoogleHello> {
-    let at = bytes.windows(4).position(|tag| tag == b"CHLO")?;
+    let at = find(bytes, b"CHLO")?;
     let mut cursor = Cursor::new(bytes.get(at..)?.get(4..)?);
     Some(GoogleHello { sni: google_name(&mut cursor).ok().flatten() })
 }
