@@ -30,7 +30,7 @@ const TIMEOUT_S: u32 = 30;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Neither configuration nor environment names a Region.
-    #[error("no Region; set `region`, or AWS_REGION, or a profile's region")]
+    #[error("{}", crate::output::aws::NO_REGION)]
     NoRegion,
     /// An endpoint that would be spoken to in clear.
     #[error("endpoint = \"{0}\": expected https://HOST (http:// only on loopback)")]

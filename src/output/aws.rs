@@ -55,11 +55,14 @@ async fn assume(sdk: SdkConfig, access: &AwsAccess) -> SdkConfig {
     sdk.into_builder().credentials_provider(credentials).build()
 }
 
+/// What is wrong where neither configuration nor environment names a Region.
+pub(crate) const NO_REGION: &str = "no Region; set `region`, or AWS_REGION, or a profile's region";
+
 /// Who asks, by `sts:GetCallerIdentity`: account and ARN, which are no secrets.
 pub(crate) async fn identity(access: &AwsAccess, timeout_s: u32) -> Result<String, String> {
     let sdk = load(access, timeout_s).await;
     if sdk.region().is_none() {
-        return Err("no Region; set `region`, or AWS_REGION, or a profile's region".to_owned());
+        return Err(NO_REGION.to_owned());
     }
     let builder = aws_sdk_sts::config::Builder::from(&sdk).interceptor(HttpsOnly);
     let asked = aws_sdk_sts::Client::from_conf(builder.build()).get_caller_identity();

@@ -1,6 +1,6 @@
 //! Edge: data points to CloudWatch, by `PutMetricData`.
 //!
-//! A period's points are committed to the spool first; [`Delivery`] sends them from there, so that an endpoint that is
+//! A period's points are committed to the spool first; `Delivery` sends them from there, so that an endpoint that is
 //! down, a throttle or a crash costs time and no data. Delivery is at least once: an answer that is lost, or a crash
 //! between an answer and the next one, sends a request twice, and with the statistic `Sum` it then counts twice.
 
