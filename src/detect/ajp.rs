@@ -180,15 +180,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     fn request(fields: &[u8], count: u8) -> Vec<u8> {
         let mut body =

@@ -160,15 +160,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const V2: &[u8] = b"ceph v2\n\x10\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 

@@ -48,6 +48,20 @@ pub(super) fn hear_from(detector: &dyn Detector, lines: &[Line<'_>], start: Star
     whole
 }
 
+/// Whether a probe matched.
+pub(super) fn matches(probe: Probe) -> bool {
+    answer(probe) == Some(true)
+}
+
+/// Whether a probe matched; `None` if it needs more.
+pub(super) fn answer(probe: Probe) -> Option<bool> {
+    match probe {
+        Probe::No => Some(false),
+        Probe::More => None,
+        Probe::Match(_) => Some(true),
+    }
+}
+
 /// Asks `probe` about every prefix of one side alone; returns the last answer. `No` and `Match` must be final.
 #[track_caller]
 pub(super) fn probe_side(detector: &dyn Detector, side: Side, bytes: &[u8]) -> Probe {

@@ -355,7 +355,7 @@ static INFO: Info = Info {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::check::{hear, hear_from, probe_side};
+    use crate::detect::check::{hear, hear_from, matches, probe_side};
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
@@ -378,10 +378,6 @@ mod tests {
 
     fn response() -> Vec<u8> {
         message(0x8180, ONE_ONE, &[NAME, A_IN, ANSWER])
-    }
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
     }
 
     #[test]

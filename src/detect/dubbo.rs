@@ -108,15 +108,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const CALL: &[u8] = b"\xda\xbb\xc2\0\0\0\0\0\0\0\0\x01\0\0\0\x0a\x052.0.2\x03a.B";
     const RESULT: &[u8] = b"\xda\xbb\x02\x14\0\0\0\0\0\0\0\x01\0\0\0\x04\x94\x02hi";

@@ -130,15 +130,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const HANDSHAKE: &[u8] =
         b"ES\0\0\0\x1a\0\0\0\0\0\0\0\x01\x08\0\x6d\x68\x33\0\0\0\x05\0\0\0\0\x01xxxx";

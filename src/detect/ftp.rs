@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{Heard, Line, hear, hear_from, probe_side},
+        check::{Heard, Line, answer, hear, hear_from, probe_side},
     };
     use crate::model::{Encryption, PlaintextReason};
 
@@ -215,14 +215,6 @@ mod tests {
     const ASK: &[u8] = b"331 Please specify the password.\r\n";
     const IN: &[u8] = b"230 Login successful.\r\n";
     const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03";
-
-    fn answer(probe: Probe) -> Option<bool> {
-        match probe {
-            Probe::No => Some(false),
-            Probe::More => None,
-            Probe::Match(_) => Some(true),
-        }
-    }
 
     fn begun(lines: &[Line<'_>]) -> Heard {
         hear(&Ftp, &[&[(S, GREETING)][..], lines].concat())

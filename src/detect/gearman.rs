@@ -66,15 +66,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const ECHO: &[u8] = b"\0REQ\0\0\0\x10\0\0\0\x02hi";
     const ECHOED: &[u8] = b"\0RES\0\0\0\x11\0\0\0\x02hi";

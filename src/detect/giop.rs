@@ -97,15 +97,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const REQUEST: &[u8] = b"GIOP\x01\x02\x01\x00\x04\x00\x00\x00ping";
     const REPLY: &[u8] = b"GIOP\x01\x02\x00\x01\x00\x00\x00\x04pong";

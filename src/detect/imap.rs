@@ -311,7 +311,7 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{Heard, Line, hear, hear_from, probe_side},
+        check::{Heard, Line, answer, hear, hear_from, probe_side},
     };
     use crate::model::{Encryption, PlaintextReason};
 
@@ -319,14 +319,6 @@ mod tests {
     const S: Side = Side::Server;
     const GREETING: &[u8] = b"* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] ready\r\n";
     const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03";
-
-    fn answer(probe: Probe) -> Option<bool> {
-        match probe {
-            Probe::No => Some(false),
-            Probe::More => None,
-            Probe::Match(_) => Some(true),
-        }
-    }
 
     fn begun(lines: &[Line<'_>]) -> Heard {
         hear(&Imap, &[&[(S, GREETING)][..], lines].concat())

@@ -88,15 +88,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const OPENING: &[u8] = b"JRMI\0\x02\x4b";
     const ACK: &[u8] = b"\x4e\0\x0a10.77.1.10\0\0\xc0\x01";

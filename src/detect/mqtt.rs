@@ -275,7 +275,7 @@ static INFO: Info = Info {
 mod tests {
     use super::*;
     use crate::{
-        detect::check::{hear, hear_from, probe_side},
+        detect::check::{hear, hear_from, matches, probe_side},
         model::PlaintextReason,
     };
 
@@ -284,10 +284,6 @@ mod tests {
     const PLAIN: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a";
     const LOGIN: &[u8] = b"\x10\x13\0\x04MQTT\x04\xc2\0\x3c\0\x01a\0\x01u\0\x01p";
     const SUBACK: &[u8] = b"\x90\x03\0\x01\0";
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     #[test]
     fn connect_and_a_confirmed_connack_prove_it() {

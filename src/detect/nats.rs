@@ -308,17 +308,13 @@ static INFO: Info = Info {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::check::{hear, hear_from, probe_side};
+    use crate::detect::check::{hear, hear_from, matches, probe_side};
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
     const OPEN: &[u8] = b"INFO {\"server_id\":\"NA\",\"version\":\"2.9\",\"headers\":true} \r\n";
     const TLS: &[u8] = b"INFO {\"server_id\":\"NA\",\"tls_required\":true,\"port\":4222} \r\n";
     const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc";
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     #[test]
     fn a_greeting_or_connect_proves_it() {

@@ -196,15 +196,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
         let size = u8::try_from(body.len() + 4).unwrap();

@@ -203,7 +203,7 @@ static INFO: Info = Info {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::check::{Heard, Line, hear, probe_side};
+    use crate::detect::check::{Heard, Line, answer, hear, probe_side};
     use crate::model::{Encryption, PlaintextReason};
 
     const C: Side = Side::Client;
@@ -211,14 +211,6 @@ mod tests {
     const OK: &[u8] = b"+OK\r\n";
     const USER: &[u8] = b"USER bob\r\n";
     const PASS: &[u8] = b"PASS secret\r\n";
-
-    fn answer(probe: Probe) -> Option<bool> {
-        match probe {
-            Probe::No => Some(false),
-            Probe::More => None,
-            Probe::Match(_) => Some(true),
-        }
-    }
 
     fn begun(lines: &[Line<'_>]) -> Heard {
         hear(&Pop3, &[&[(S, &b"+OK Dovecot ready.\r\n"[..])][..], lines].concat())

@@ -366,14 +366,10 @@ const BUS_BYTES_MAX: u32 = 64 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::check::{hear, hear_from, probe_side};
+    use crate::detect::check::{hear, hear_from, matches, probe_side};
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     #[test]
     fn what_the_client_says_alone() {

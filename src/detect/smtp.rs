@@ -200,8 +200,8 @@ static INFO: Info = Info {
 mod tests {
     use super::*;
     use crate::detect::{
-        Match, Start,
-        check::{Heard, Line, hear, hear_from, probe_side},
+        Start,
+        check::{Heard, Line, answer, hear, hear_from, probe_side},
     };
     use crate::model::{Encryption, PlaintextReason};
 
@@ -217,14 +217,6 @@ mod tests {
     const OK: &[u8] = b"250 2.1.0 Ok\r\n";
     const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03";
     const SERVER_HELLO: &[u8] = b"\x16\x03\x03\x00\x5a\x02\x00\x00\x56\x03\x03";
-
-    fn answer(probe: Probe) -> Option<bool> {
-        match probe {
-            Probe::No => Some(false),
-            Probe::More => None,
-            Probe::Match(Match { .. }) => Some(true),
-        }
-    }
 
     fn begun(lines: &[Line<'_>]) -> Heard {
         hear(&Smtp, &[&[(S, GREETING), (C, EHLO)][..], lines].concat())

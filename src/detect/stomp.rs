@@ -185,14 +185,10 @@ static INFO: Info = Info {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::check::{hear, hear_from, probe_side};
+    use crate::detect::check::{hear, hear_from, matches, probe_side};
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     #[test]
     fn the_first_frame_proves_it() {

@@ -165,15 +165,11 @@ mod tests {
     use super::*;
     use crate::detect::{
         Start,
-        check::{hear, hear_from, probe_side},
+        check::{hear, hear_from, matches, probe_side},
     };
 
     const C: Side = Side::Client;
     const S: Side = Side::Server;
-
-    fn matches(probe: Probe) -> bool {
-        matches!(probe, Probe::Match(_))
-    }
 
     const CALL: &[u8] = b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x01\x0b\0\x01\0\0\0\x02hi\0";
     const REPLY: &[u8] = b"\x80\x01\0\x02\0\0\0\x04ping\0\0\0\x01\0";

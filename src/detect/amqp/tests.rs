@@ -1,6 +1,6 @@
 //! Openings, dialogues and late views of AMQP.
 use super::*;
-use crate::detect::check::{Heard, hear, hear_from, probe_side};
+use crate::detect::check::{Heard, hear, hear_from, matches, probe_side};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -24,10 +24,6 @@ fn start_ok(mechanism: &[u8], response: &[u8]) -> Vec<u8> {
 fn listed(kind: u8, code: u8, fields: &[u8]) -> Vec<u8> {
     let size = u8::try_from(fields.len() + 1).unwrap();
     [&[0, 0, 0, size + 13, 2, kind, 0, 0, 0, 0x53, code, 0xc0, size, 1][..], fields].concat()
-}
-
-fn matches(probe: Probe) -> bool {
-    matches!(probe, Probe::Match(_))
 }
 
 #[test]

@@ -1,13 +1,9 @@
 use super::*;
-use crate::detect::check::{hear, hear_from, probe_side};
+use crate::detect::check::{hear, hear_from, matches, probe_side};
 use crate::model::PlaintextReason;
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
-
-fn matches(probe: Probe) -> bool {
-    matches!(probe, Probe::Match(_))
-}
 
 fn framed(parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();

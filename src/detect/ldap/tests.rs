@@ -1,5 +1,5 @@
 use super::*;
-use crate::detect::check::{hear, hear_from, probe_side};
+use crate::detect::check::{hear, hear_from, matches, probe_side};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
@@ -65,10 +65,6 @@ fn start_tls(id: u8) -> Vec<u8> {
 
 const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03";
 const SERVER_HELLO: &[u8] = b"\x16\x03\x03\x00\x5a\x02\x00\x00\x56\x03\x03";
-
-fn matches(probe: Probe) -> bool {
-    matches!(probe, Probe::Match(_))
-}
 
 #[test]
 fn whole_messages_prove_the_side_that_sends_them() {

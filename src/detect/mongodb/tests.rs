@@ -1,16 +1,12 @@
 use super::*;
 use crate::detect::{
     Start,
-    check::{hear, hear_from, probe_side},
+    check::{hear, hear_from, matches, probe_side},
 };
 use crate::model::PlaintextReason;
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
-
-fn matches(probe: Probe) -> bool {
-    matches!(probe, Probe::Match(_))
-}
 
 fn size(bytes: usize) -> [u8; 4] {
     u32::try_from(bytes).unwrap().to_le_bytes()

@@ -1,16 +1,12 @@
 //! Requests, answers and what runs inside.
 use super::*;
-use crate::detect::check::{Heard, hear, probe_side};
+use crate::detect::check::{Heard, hear, matches, probe_side};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
 const HELLO: &[u8] = b"\x16\x03\x01\x02\x00";
 const REQUEST: &[u8] = b"\x05\x01\0\x03\x01a\x01\xbb";
 const GRANTED: &[u8] = b"\x05\0\0\x01\0\0\0\0\0\0";
-
-fn matches(probe: Probe) -> bool {
-    matches!(probe, Probe::Match(_))
-}
 
 #[test]
 fn one_side_alone_needs_two_messages_or_a_name() {

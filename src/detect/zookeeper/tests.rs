@@ -1,12 +1,8 @@
 use super::*;
-use crate::detect::check::{hear, hear_from, probe_side};
+use crate::detect::check::{hear, hear_from, matches, probe_side};
 
 const C: Side = Side::Client;
 const S: Side = Side::Server;
-
-fn matches(probe: Probe) -> bool {
-    matches!(probe, Probe::Match(_))
-}
 
 fn framed(parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
