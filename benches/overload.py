@@ -3,10 +3,10 @@
 
     sudo benches/overload.py target/release/cleartap MIX.pcap [--processor 0.1] [--factors 1.5,3] [--way udp]
 
-The sensor gets a share of a processor (a CPU quota; the kernel receives on the other one, and is not charged to it). First the rate is looked for that
-it takes without losing or shedding anything; then the capture is sent once at so many times that rate, and each flow's last record is
-held against what `analyze` says of the same capture (an interface brings along a few packets of its own). The capture is a mirror's, as for
-`live.py`; needs root and `tcpreplay`.
+The sensor gets a share of a processor (a CPU quota; the kernel receives on the other one, and is not charged to it). First the
+rate is looked for that it takes without losing or shedding anything; then the capture is sent once at so many times that rate, and
+each flow's last record is held against what `analyze` says of the same capture (an interface brings along a few packets of its own).
+The capture is a mirror's, as for `live.py`; needs root and `tcpreplay`.
 """
 
 import argparse
@@ -62,10 +62,6 @@ def flows(path):
     return by_ends
 
 
-# A sensor that has just begun needs new memory all the time, and large pages may cost a virtual machine milliseconds each.
-os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")
-
-
 def play(binary, way, quota, capture, rate, home, limit=0):
     """Sends the capture, or so many packets of it, once at this rate; gives what was sent, the sensor's counters and its records."""
     records = home / "records.jsonl"
@@ -105,6 +101,8 @@ def main():
     args = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("needs root: network namespaces")
+    # A sensor that has just begun needs new memory all the time, and large pages may cost a virtual machine milliseconds each.
+    os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")
     binary, capture = (str(pathlib.Path(path).resolve()) for path in (args.binary, args.capture))
     quota = Quota(args.processor)
     # What the kernel receives while the sensor runs would be charged to the sensor, were it on the same processor.

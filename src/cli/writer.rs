@@ -92,14 +92,12 @@ impl Writer {
                         if let Some(inventory) = &mut self.inventory {
                             inventory.tick();
                         }
-                        let result = self.flush();
-                        self.note(result);
+                        self.flush();
                     }
                 }
             }
         });
-        let result = self.flush();
-        self.note(result);
+        self.flush();
         if let Some(inventory) = &mut self.inventory {
             inventory.write();
         }
@@ -114,14 +112,14 @@ impl Writer {
         self.note(result);
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) {
         let result = self.out.flush();
         if result.is_ok() && self.failing {
             self.failing = false;
             info!(unwritten = self.out.unwritten(), "Records can be written again.");
         }
         self.unwritten.store(self.out.unwritten(), Ordering::Relaxed);
-        result
+        self.note(result);
     }
 
     /// Says once that writing fails.

@@ -7,7 +7,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::{Cursor, find},
+    bytes::{Cursor, holds},
     model::{Credentials, PlaintextReason, Side, Transport},
 };
 
@@ -163,10 +163,10 @@ fn client_chunk(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
         store::over(state, Side::Client);
         return Ok(Step::read(consumed, facts));
     }
-    if find(body, b"\x8bcredentials").is_some() {
-        let kind = if find(body, b"\x86scheme\x86bearer").is_some() {
+    if holds(body, b"\x8bcredentials") {
+        let kind = if holds(body, b"\x86scheme\x86bearer") {
             Credentials::BEARER_TOKEN
-        } else if find(body, b"\x86scheme\x88kerberos").is_some() {
+        } else if holds(body, b"\x86scheme\x88kerberos") {
             Credentials::NONE
         } else {
             Credentials::PASSWORD_CLEARTEXT

@@ -4,6 +4,7 @@
 //! tells what it thinks of the login.
 use super::fit::mark;
 use super::grammar::{Grammar, Learnt, Message, Place, Read, TCP, demand, info};
+use super::lines::contains;
 use super::{Directions, Facts};
 use crate::{
     bytes::{Cursor, Short, holds, is_text},
@@ -57,7 +58,7 @@ impl Grammar for Monetdb {
         if side == Side::Server {
             return answer(bytes);
         }
-        let plain = bytes.windows(7).any(|w| w.eq_ignore_ascii_case(b"{plain}"));
+        let plain = contains(bytes, b"{plain}");
         let credentials = if bytes.is_empty() {
             Credentials::NONE
         } else if plain {

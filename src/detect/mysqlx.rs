@@ -8,7 +8,7 @@ use super::{
     Step, View,
 };
 use crate::{
-    bytes::{Cursor, find},
+    bytes::{Cursor, holds},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 
@@ -150,9 +150,9 @@ fn delimited(c: &mut Cursor<'_>, tag: u8, room: usize) -> Read<usize> {
 fn from_client(state: &mut FollowState, kind: u8, consumed: usize, body: &[u8]) -> Step {
     let mut facts = Facts::FITS;
     match kind {
-        CAPABILITIES_SET if find(body, b"\x0a\x03tls").is_some() => {
+        CAPABILITIES_SET if holds(body, b"\x0a\x03tls") => {
             // The value: a scalar, of type boolean, true.
-            if find(body, &[0x40, 1]).is_some() {
+            if holds(body, &[0x40, 1]) {
                 state.flags |= ASKED;
                 state.flags &= !ANSWERED;
             }
@@ -196,7 +196,7 @@ fn from_server(state: &mut FollowState, kind: u8, consumed: usize, body: &[u8]) 
             facts.refused = true;
             facts.mark = Some(mark("mysqlx.refused", Side::Server, 0, consumed, "Error"));
         }
-        CAPABILITIES if find(body, b"\x0a\x03tls").is_some() => state.flags |= OFFERED,
+        CAPABILITIES if holds(body, b"\x0a\x03tls") => state.flags |= OFFERED,
         AUTHENTICATE_OK => {
             facts.accepted = true;
             facts.encryption = Some(Encryption::Plaintext);

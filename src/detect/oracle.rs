@@ -8,7 +8,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::{Cursor, find},
+    bytes::{Cursor, find, holds},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport},
 };
 use packets::{
@@ -183,9 +183,9 @@ fn data(state: &mut FollowState, side: Side, consumed: usize, body: &[u8]) -> Re
     }
     match side {
         Side::Client => {
-            if find(call, b"AUTH_TOKEN").is_some() {
+            if holds(call, b"AUTH_TOKEN") {
                 facts.credentials = Credentials::BEARER_TOKEN;
-            } else if find(call, b"AUTH_PASSWORD").is_some() {
+            } else if holds(call, b"AUTH_PASSWORD") {
                 facts.credentials = Credentials::PASSWORD_HASH_CHALLENGE;
             }
             if !facts.credentials.is_empty() {
@@ -194,7 +194,7 @@ fn data(state: &mut FollowState, side: Side, consumed: usize, body: &[u8]) -> Re
             }
         }
         Side::Server => {
-            facts.accepted = find(call, b"AUTH_SESSION_ID").is_some();
+            facts.accepted = holds(call, b"AUTH_SESSION_ID");
             facts.refused = ora_code(call).is_some_and(|code| LOGIN_ERRORS.contains(&&code));
             if facts.refused {
                 facts.mark = Some(mark("oracle.refused", side, 0, consumed, "ORA-nnnnn"));

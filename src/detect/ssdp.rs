@@ -3,7 +3,7 @@
 //! Requests go to a group, answers come from elsewhere: they are flows of their own.
 use super::fit::datagram;
 use super::headline::{Grammar, whole};
-use super::{Detector, Directions, FollowState, Info, Probe, Said, Step, View};
+use super::{Detector, Directions, FollowState, Info, Probe, Said, Step, View, lines};
 use crate::model::{Credentials, Side, Transport};
 
 pub(super) struct Ssdp;
@@ -17,8 +17,7 @@ impl Detector for Ssdp {
         datagram(view, |side, bytes| match side {
             Side::Client => whole(GRAMMAR.request(side, bytes)),
             Side::Server => {
-                let has =
-                    |name: &[u8]| bytes.windows(name.len()).any(|w| w.eq_ignore_ascii_case(name));
+                let has = |name| lines::contains(bytes, name);
                 whole(GRAMMAR.status(side, bytes)).filter(|_| has(b"\r\nUSN:") || has(b"\r\nST:"))
             }
         })

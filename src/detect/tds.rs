@@ -8,7 +8,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, Probe, Said, Start, Step, View,
 };
 use crate::{
-    bytes::{Cursor, find},
+    bytes::{Cursor, holds},
     model::{Credentials, Encryption, PlaintextReason, Side, Transport, tls::RecordHeader},
 };
 use packets::{
@@ -123,7 +123,7 @@ fn from_client(state: &mut FollowState, bytes: &[u8]) -> Read<Step> {
         }
         SSPI => {
             let body = c.take(header.body.min(store::SHOWN_BYTES_MAX))?;
-            if find(body, b"NTLMSSP\0\x03").is_some() {
+            if holds(body, b"NTLMSSP\0\x03") {
                 facts.credentials = Credentials::PASSWORD_HASH_CHALLENGE;
             }
         }

@@ -6,6 +6,7 @@ use super::{
     Detector, Directions, Facts, FollowState, Info, Match, Next, OtherSide, Probe, Said, Start,
     Step, View,
     exchange::mark,
+    lines,
     login::{asks_password, is_typed},
 };
 use crate::{
@@ -184,9 +185,7 @@ fn negotiation(c: &mut Cursor<'_>) -> Result<usize, Short> {
 fn asks_login(text: &[u8]) -> bool {
     let text = text.get(..PROMPT_BYTES_MAX).unwrap_or(text);
     let readable = text.iter().all(|b| matches!(b, 0 | 7..=13 | 27 | b' '..=b'~' | 0x80..=0xfe));
-    let asks = |prompt: &[u8]| {
-        text.windows(prompt.len()).any(|window| window.eq_ignore_ascii_case(prompt))
-    };
+    let asks = |prompt| lines::contains(text, prompt);
     readable && [&b"login:"[..], b"username:", b"password:"].into_iter().any(asks)
 }
 

@@ -1,7 +1,7 @@
 //! TLS record layer and `SSLv2` hello. RFC 8446 section 5.1, RFC 5246 section 6.2.1, RFC 6101 appendix E.
 //!
 //! Either side may open: in FTP active mode the side that accepted the TCP connection is the TLS client.
-use super::{Detector, Directions, Info, Match, Probe, Said, Start, View};
+use super::{Detector, Directions, Info, Match, Probe, Said, Start, View, lines};
 use crate::{
     bytes::{Cursor, Short},
     model::{Credentials, Encryption, Mark, Side, Transport, tls::RecordHeader},
@@ -220,7 +220,7 @@ fn announces_tls(before: &[u8]) -> bool {
     let start = line.len().saturating_sub(ANNOUNCEMENT_BYTES);
     let line = line.get(start..).unwrap_or(line);
     let line = line.rsplit(|b| matches!(b, b'\n' | b'<')).next().unwrap_or_default();
-    line.windows(3).any(|word| word.eq_ignore_ascii_case(b"TLS"))
+    lines::contains(line, b"TLS")
 }
 
 /// Length from the first to the end of the last of `links` record headers that meet.

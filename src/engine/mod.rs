@@ -111,6 +111,15 @@ pub struct Emitted {
     pub began: u64,
 }
 
+impl Emitted {
+    /// A record that nobody traced, marked if load is shed, with what was answered before it.
+    fn new(mut record: Record, began: u64, shed: &Shed, answered: &mut Answered) -> Self {
+        shed.mark(&mut record);
+        let (record, answers) = (Box::new(record), answered.take());
+        Self { record, steps: Vec::new(), answers, began }
+    }
+}
+
 /// One shard: from frames to records.
 #[derive(Debug)]
 pub struct Engine {
@@ -422,9 +431,7 @@ impl Shard {
             }
             let began = flow.serial;
             let record = record(&self.settings, &self.vantages, flow, Some("settled"));
-            let mut record = Box::new(record);
-            self.shed.mark(&mut record);
-            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
+            emit(Emitted::new(record, began, &self.shed, &mut self.answered));
         }
         if self.ended.is_empty() {
             return;
@@ -466,10 +473,9 @@ impl Shard {
         summary.reached.count(&mut self.counters);
         let known = (summary, outcome);
         let record = last_record(&self.settings, &self.vantages, &mut flow, known, event);
-        let mut record = Box::new(record);
-        self.shed.mark(&mut record);
         self.counters.count_verdict(record.encryption);
-        emit(Emitted { record, steps, answers: self.answered.take(), began: flow.serial });
+        let told = Emitted::new(record, flow.serial, &self.shed, &mut self.answered);
+        emit(Emitted { steps, ..told });
     }
 
     /// Live: a record for every flow that settled or moved data since its last one.
@@ -483,9 +489,8 @@ impl Shard {
             }
             let event = if settled { "settled" } else { "update" };
             let began = flow.serial;
-            let mut record = Box::new(record(&self.settings, &self.vantages, flow, Some(event)));
-            self.shed.mark(&mut record);
-            emit(Emitted { record, steps: Vec::new(), answers: self.answered.take(), began });
+            let record = record(&self.settings, &self.vantages, flow, Some(event));
+            emit(Emitted::new(record, began, &self.shed, &mut self.answered));
         }
     }
 }

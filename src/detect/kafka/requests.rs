@@ -1,7 +1,9 @@
 //! Requests: header, the beginnings of the bodies that prove most, SASL messages.
 use super::super::frames::{self, Flaw, Read, need, printable, tag};
-use crate::bytes::holds;
-use crate::{bytes::Cursor, model::Credentials};
+use crate::{
+    bytes::{Cursor, holds},
+    model::Credentials,
+};
 
 pub(super) const PRODUCE: u16 = 0;
 pub(super) const FETCH: u16 = 1;

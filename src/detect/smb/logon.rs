@@ -1,12 +1,12 @@
 //! What session setups show, and what a negotiation offers.
 use crate::{
-    bytes::{Cursor, Short, find},
+    bytes::{Cursor, Short, find, holds},
     model::Credentials,
 };
 
 /// What a security blob carries: an NTLM response (MS-NLMP section 2.2.1.3) or a Kerberos ticket (RFC 4121 section 4.1).
 pub(super) fn credentials(body: &[u8]) -> Credentials {
-    if is_ntlm_response(body) || find(body, AP_REQ).is_some() {
+    if is_ntlm_response(body) || holds(body, AP_REQ) {
         Credentials::PASSWORD_HASH_CHALLENGE
     } else {
         Credentials::NONE
