@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: help deb deb-check deps-deb demo build built quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke lab lab-check lab-deploy deploy-check deps-build deps-test clean
+.PHONY: help deb deb-check deps-deb demo build built quick test fmt lint doc deny unit fuzz-smoke bench bench-smoke guided-smoke lab lab-check lab-deploy deploy-check deps-build deps-test clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -12,14 +12,15 @@ demo: ## build with few features and analyse a capture we ship
 	@.ci/deps.sh demo
 	$(CARGO) run --quiet --no-default-features -- analyze captures/demo.pcap
 
-build: deps-build ## release binary with all features
-	$(CARGO) build --release --all-features
+build: deps-build ## release binary with all features, shaped by a profile of itself (twenty minutes on two cores)
+	@.ci/guided.sh --all-features
+	install -D -m 755 target/guided/cleartap target/release/cleartap
 
 quick: fmt ## the fast loop: format, lint, unit tests and captures without live features
 	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
 	$(CARGO) test --no-default-features
 
-test: deps-test fmt lint doc deny unit fuzz-smoke bench-smoke lab-check deploy-check lab-deploy ## everything CI runs
+test: deps-test fmt lint doc deny unit fuzz-smoke bench-smoke guided-smoke lab-check deploy-check lab-deploy ## everything CI runs
 
 fmt: ## formatting, detectors included (declared in a macro, so rustfmt does not find them)
 	$(CARGO) fmt --check
@@ -41,11 +42,16 @@ unit: ## unit tests and the suite, with and without live features
 fuzz-smoke: ## each fuzz target for a short time
 	@tests/fuzz/smoke.sh
 
-bench: ## ns per packet by stage, and the whole process beside tcpdump on captures made for it
-	$(CARGO) bench --no-default-features --bench packets --bench whole --bench memory
+bench: deps-build ## ns per packet by stage, and the whole process, built as it is shipped, beside tcpdump on captures made for it
+	@.ci/guided.sh --no-default-features
+	$(CARGO) bench --no-default-features --bench packets --bench memory
+	$(CARGO) bench --no-default-features --bench whole -- --binary $(CURDIR)/target/guided/cleartap
 
 bench-smoke: ## benchmarks run once, so that they cannot rot
 	$(CARGO) bench --profile dev --no-default-features --bench packets --bench whole --bench memory -- --test
+
+guided-smoke: deps-build ## the way the release binary is made, with few features and little optimisation
+	@GUIDED_PROFILE=dev .ci/guided.sh --no-default-features
 
 lab: ## remake captures/ from real servers in network namespaces (root)
 	$(SUDO) tests/lab/lab.py all
@@ -60,8 +66,8 @@ lab-deploy: deps-test built ## the whole chain in network namespaces, alarms in 
 deploy-check: deps-test built ## templates, dashboards, units: linted, scanned, and the stack deployed into emulators
 	tests/deploy/check.sh target/debug/cleartap
 
-deb: deps-deb ## the Debian package, in target/debian (a release build with all features: a quarter of an hour on two cores)
-	$(CARGO) deb --strip
+deb: deps-deb build ## the Debian package of it, in target/debian
+	$(CARGO) deb --no-build --strip
 
 deb-check: deb ## the package in clean Debian roots: installed, started by systemd, fed with mirrored packets, upgraded, removed (root; two minutes)
 	$(SUDO) timeout --kill-after=10 1800 tests/deploy/deb.py $$(ls -t target/debian/cleartap_*.deb | head -1)

@@ -1,8 +1,9 @@
 //! The whole process on four kinds of mirrored traffic: packets per second of CPU time, bits per second, peak memory;
 //! as a ratio to `tcpdump -w /dev/null` on the same file in the same run, where tcpdump is installed.
 //!
-//! `cargo bench --bench whole [-- --scale 1 --runs 5 --keep]`. Captures are made in `target/bench/`; CPU time is user and
-//! system of the process (`getrusage(2)`), memory its highest `VmHWM`. Medians.
+//! `cargo bench --bench whole [-- --scale 1 --runs 5 --keep --binary FILE]`. Captures are made in `target/bench/`; CPU time is
+//! user and system of the process (`getrusage(2)`), memory its highest `VmHWM`. Medians. `--binary` measures a sensor that is
+//! built already (`make build`: by a profile); with `--train` it is not measured, but fed, for that profile.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -23,6 +24,7 @@
 )]
 
 mod traffic;
+mod train;
 
 use std::{
     path::{Path, PathBuf},
@@ -41,12 +43,23 @@ struct Options {
     scale: f64,
     runs: usize,
     keep: bool,
+    binary: String,
+    train: bool,
 }
 
 fn main() {
     let options = options();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
     std::fs::create_dir_all(&folder).unwrap();
+    if options.train {
+        let captures = VARIANTS.map(|variant| {
+            let capture = folder.join(format!("train-{}.pcap", variant.name));
+            make(variant, options.scale, &capture).unwrap();
+            capture
+        });
+        train::train(&options.binary, &captures);
+        return captures.iter().for_each(|capture| std::fs::remove_file(capture).unwrap());
+    }
     println!("{}", machine());
     println!(
         "| capture | packets | flows | command | Mpps per CPU second | Gbit/s | peak MiB | x tcpdump |"
@@ -55,7 +68,7 @@ fn main() {
     for variant in VARIANTS {
         let capture = folder.join(format!("{}.pcap", variant.name));
         let made = make(variant, options.scale, &capture).unwrap();
-        measure(variant.name, made, &capture, options.runs);
+        measure(&options, variant.name, made, &capture);
         if !options.keep {
             std::fs::remove_file(&capture).unwrap();
         }
@@ -63,25 +76,30 @@ fn main() {
 }
 
 fn options() -> Options {
-    let mut options = Options { scale: 1.0, runs: 5, keep: false };
+    let binary = env!("CARGO_BIN_EXE_cleartap").to_owned();
+    let mut options = Options { scale: 1.0, runs: 5, keep: false, binary, train: false };
     let mut list = std::env::args().skip(1);
     while let Some(argument) = list.next() {
-        let mut value = |name: &str| list.next().unwrap_or_else(|| panic!("{name} needs a number"));
+        let mut value = |name: &str| list.next().unwrap_or_else(|| panic!("{name} needs a value"));
         match argument.as_str() {
             "--scale" => options.scale = value("--scale").parse().expect("--scale is a number"),
             "--runs" => options.runs = value("--runs").parse().expect("--runs is a number"),
             "--keep" => options.keep = true,
+            "--binary" => options.binary = value("--binary"),
+            "--train" => options.train = true,
             // What cargo bench says by itself, and once for all to show that it runs.
             "--bench" => {}
             "--test" => (options.scale, options.runs) = (0.002, 1),
-            other => panic!("{other}: expected --scale N, --runs N or --keep"),
+            other => {
+                panic!("{other}: expected --scale N, --runs N, --keep, --binary FILE or --train")
+            }
         }
     }
     options
 }
 
-fn measure(name: &str, made: Made, capture: &Path, runs: usize) {
-    let cleartap = env!("CARGO_BIN_EXE_cleartap");
+fn measure(options: &Options, name: &str, made: Made, capture: &Path) {
+    let cleartap = options.binary.as_str();
     let records = capture.with_extension("jsonl");
     let (file, out) = (capture.to_str().unwrap(), records.to_str().unwrap());
     let mut commands: Vec<(&str, Vec<&str>)> = vec![
@@ -95,7 +113,7 @@ fn measure(name: &str, made: Made, capture: &Path, runs: usize) {
     let mut cpu = vec![Vec::new(); commands.len()];
     let mut memory = vec![0; commands.len()];
     // One after the other in each round: what disturbs the machine disturbs all.
-    for _ in 0..runs {
+    for _ in 0..options.runs {
         for (at, (_, command)) in commands.iter().enumerate() {
             let (seconds, kib) = run(command);
             cpu[at].push(seconds);
