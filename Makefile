@@ -12,7 +12,7 @@ demo: ## build with few features and analyse a capture we ship
 	@.ci/deps.sh demo
 	$(CARGO) run --quiet --no-default-features -- analyze captures/demo.pcap
 
-build: deps-build ## release binary with all features, shaped by a profile of itself (twenty minutes on two cores)
+build: deps-build ## release binary with all features, shaped by a profile of itself (half an hour on two cores, 12 GiB of memory)
 	@.ci/guided.sh --all-features
 	install -D -m 755 target/guided/cleartap target/release/cleartap
 

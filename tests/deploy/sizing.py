@@ -20,8 +20,8 @@ BEGIN, END = "<!-- made by tests/deploy/sizing.py -->\n", "<!-- /made -->\n"
 
 # Resident bytes for each flow, measured by `--flow`: open and decided, all of them ending at once.
 FLOW_BYTES = 1700
-# What receiving a packet costs beside deciding on it, at most: all that a sensor with a packet ring did (`benches/live.py`), microseconds.
-RECEIVING_US = 0.5
+# What receiving a packet costs beside deciding on it, microseconds: of a sensor with a packet ring at full speed (`benches/live.py --rates 0`).
+RECEIVING_US = 0.8
 # The share of a core that is planned with: a mirror has peaks.
 PLANNED = 1 / 2
 # us-east-1, list, USD: per month of 730 hours.
