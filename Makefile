@@ -66,7 +66,7 @@ lab-deploy: deps-test built ## the whole chain in network namespaces, alarms in 
 deploy-check: deps-test built ## templates, dashboards, units: linted, scanned, and the stack deployed into emulators
 	tests/deploy/check.sh target/debug/cleartap
 
-deb: deps-deb build ## the Debian package of it, in target/debian
+deb: deps-deb build ## the Debian package of the release binary, in target/debian
 	$(CARGO) deb --no-build --strip
 
 deb-check: deb ## the package in clean Debian roots: installed, started by systemd, fed with mirrored packets, upgraded, removed (root; two minutes)
