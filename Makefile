@@ -47,8 +47,11 @@ bench: deps-build ## ns per packet by stage, and the whole process, built as it 
 	$(CARGO) bench --no-default-features --bench packets --bench memory
 	$(CARGO) bench --no-default-features --bench whole -- --binary $(CURDIR)/target/guided/cleartap
 
-bench-smoke: ## benchmarks run once, so that they cannot rot
+bench-smoke: ## benchmarks run once, so that they cannot rot, and a sensor with all features is fed as for its profile
 	$(CARGO) bench --profile dev --no-default-features --bench packets --bench whole --bench memory -- --test
+	@$(MAKE) --no-print-directory built
+	cp target/debug/cleartap target/fed
+	$(CARGO) bench --profile dev --no-default-features --bench whole -- --test --train --binary $(CURDIR)/target/fed
 
 guided-smoke: deps-build ## the way the release binary is made, with few features and little optimisation
 	@GUIDED_PROFILE=dev .ci/guided.sh --no-default-features
