@@ -49,6 +49,7 @@ bench: deps-build ## ns per packet by stage, and the whole process, built as it 
 
 bench-smoke: ## benchmarks run once, so that they cannot rot, and a sensor with all features is fed as for its profile
 	$(CARGO) bench --profile dev --no-default-features --bench packets --bench whole --bench memory -- --test
+	@# Kept apart: cargo bench puts a sensor of few features in its place.
 	@$(MAKE) --no-print-directory built
 	cp target/debug/cleartap target/fed
 	$(CARGO) bench --profile dev --no-default-features --bench whole -- --test --train --binary $(CURDIR)/target/fed

@@ -27,13 +27,6 @@ if { [ "$1" = test ] || [ "$1" = deb ]; } && ! python3 -c "import ensurepip" > /
     missing="$missing python3-venv"
 fi
 
-# What shapes a release build by its profile (guided.sh says so where it cannot be had).
-profiler() {
-    [ "$1" != demo ] && command -v rustup > /dev/null 2>&1 || return 0
-    host="$(rustc -vV | sed -n 's/^host: //p')"
-    [ -x "$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata" ] || rustup --quiet component add llvm-tools || true
-}
-
 # Emulators of AWS for the end-to-end tests and what checks deploy/, from PyPI, apart from the system's Python.
 emulators() {
     [ "$1" = test ] || [ "$1" = deb ] || return 0
@@ -55,7 +48,6 @@ emulators() {
 }
 
 if [ -z "$missing" ]; then
-    profiler "$1"
     emulators "$1"
     exit 0
 fi
@@ -71,5 +63,4 @@ export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -q > /dev/null
 # shellcheck disable=SC2086  # a list of package names
 $sudo apt-get install -y -q --no-install-recommends $missing > /dev/null
-profiler "$1"
 emulators "$1"

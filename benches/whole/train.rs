@@ -35,10 +35,13 @@ pub fn train(binary: &str, captures: &[PathBuf]) {
         }
     }
     let Some(mix) = captures.first() else { return };
-    receive(binary, mix, |port| vec!["--listen".into(), format!("127.0.0.1:{port}")]);
-    receive(binary, mix, |port| {
-        vec!["--interface".into(), "lo".into(), "--bpf".into(), format!("udp port {port}")]
-    });
+    let port_of = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let port = port_of(&UdpSocket::bind("127.0.0.1:0").unwrap());
+    receive(binary, mix, port, &["--listen", &format!("127.0.0.1:{port}")]);
+    // Nobody takes what is sent past an interface's sensor: the port would refuse it, which costs the sender.
+    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = port_of(&sink);
+    receive(binary, mix, port, &["--interface", "lo", "--bpf", &format!("udp port {port}")]);
 }
 
 fn quiet(binary: &str) -> Command {
@@ -47,15 +50,11 @@ fn quiet(binary: &str) -> Command {
     command
 }
 
-/// Runs the sensor with this way in, sends it the mirrored packets of a capture, and ends it as its operator would.
-fn receive(binary: &str, capture: &Path, way_in: impl Fn(u16) -> Vec<String>) {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let way_in = way_in(port);
+/// Runs the sensor with this way in, sends its port the mirrored packets of a capture, and ends it as its operator would.
+fn receive(binary: &str, capture: &Path, port: u16, way_in: &[&str]) {
     let mut command = quiet(binary);
-    command.arg("run").args(&way_in).args(["--records", "/dev/null", "--findings", "none"]);
+    command.arg("run").args(way_in).args(["--records", "/dev/null", "--findings", "none"]);
     let mut sensor = command.spawn().unwrap_or_else(|e| panic!("{binary}: {e}"));
-    // Nobody else takes what is sent to an interface's sensor: its port would refuse, which costs the sender.
-    let _sink = (way_in[0] == "--interface").then(|| UdpSocket::bind(("127.0.0.1", port)));
     if !is_up(&mut sensor, port) {
         let way_in = way_in.join(" ");
         return println!("not trained: run {way_in} (no live features, or no right to capture)");
